@@ -1,0 +1,62 @@
+"""Random affine and elastic distortions: a different draw for each image of a batch, in one resampling."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from .data import BACKGROUND
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far an image may be distorted. Each (low, high) is the range of a uniform draw.
+
+    Angles are positive in the direction of `torchvision.transforms.functional.affine`, which is the test's oracle: with
+    `elastic=0` the two agree, whatever the parameters. There are no flips: a mirrored digit is another sign, or none.
+    """
+
+    rotation: Range = (0.0, 0.0)  # degrees
+    scale: Range = (1.0, 1.0)  # factor
+    shear: Range = (0.0, 0.0)  # degrees, along x and along y, drawn apart
+    translate: Range = (0.0, 0.0)  # pixels, along x and along y, drawn apart
+    elastic: float = 0.0  # pixels: standard deviation of the displacement at the knots of a coarse grid
+    interpolation: str = "bilinear"  # or "nearest"
+    fill: float = BACKGROUND  # what lies outside the image, in normalised units: MNIST's black
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        """Distorted copies of images `x` (N, C, H, W), same shape; no gradient is needed or kept."""
+        n, _, height, width = x.shape
+        grid = F.affine_grid(self._inverse_matrices(n, width, height, generator), list(x.shape), align_corners=False)
+        if self.elastic:
+            grid = grid + self._displacement(n, height, width, generator)
+        warped = F.grid_sample(x - self.fill, grid, mode=self.interpolation, padding_mode="zeros", align_corners=False)
+        return warped + self.fill
+
+    def _inverse_matrices(self, n: int, width: int, height: int, generator: Generator) -> Tensor:
+        """(n, 2, 3): for each output pixel, in [-1, 1] coordinates, where in the input it comes from."""
+
+        def draw(bounds: Range, *shape: int) -> Tensor:
+            low, high = bounds
+            return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
+        angle, scale = draw(self.rotation).deg2rad(), draw(self.scale)
+        shear_x, shear_y = draw(self.shear, 2).deg2rad().unbind(1)
+        shift = draw(self.translate, 2) * 2 / torch.tensor([width, height])
+        # Rotation · shear · scale, in the order of torchvision's affine, then inverted.
+        a = (angle - shear_y).cos() / shear_y.cos()
+        b = -(angle - shear_y).cos() * shear_x.tan() / shear_y.cos() - angle.sin()
+        c = (angle - shear_y).sin() / shear_y.cos()
+        d = -(angle - shear_y).sin() * shear_x.tan() / shear_y.cos() + angle.cos()
+        forward = scale[:, None, None] * torch.stack([torch.stack([a, b], 1), torch.stack([c, d], 1)], 1)
+        inverse = torch.linalg.inv(forward)
+        return torch.cat([inverse, -inverse @ shift[:, :, None]], dim=2)
+
+    def _displacement(self, n: int, height: int, width: int, generator: Generator, knots: int = 6) -> Tensor:
+        """(n, H, W, 2): a smooth random shift of each pixel, after Simard et al. (2003), interpolated between knots."""
+        coarse = torch.randn(n, 2, knots, knots, generator=generator) * self.elastic
+        field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
+        return field.permute(0, 2, 3, 1) * 2 / torch.tensor([width, height])
