@@ -57,6 +57,10 @@ class Augment:
 
     def _displacement(self, n: int, height: int, width: int, generator: Generator, knots: int = 6) -> Tensor:
         """(n, H, W, 2): a smooth random shift of each pixel, after Simard et al. (2003), interpolated between knots."""
-        coarse = torch.randn(n, 2, knots, knots, generator=generator) * self.elastic
-        field = F.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
-        return field.permute(0, 2, 3, 1) * 2 / torch.tensor([width, height])
+
+        def cubic(size: int) -> Tensor:  # (size, knots): the weights of bicubic interpolation along one axis
+            return F.interpolate(torch.eye(knots)[None, None], (size, knots), mode="bicubic", align_corners=True)[0, 0]
+
+        at_knots = torch.randn(n, 2, knots, knots, generator=generator) * self.elastic
+        shift = cubic(height) @ at_knots @ cubic(width).T
+        return shift.permute(0, 2, 3, 1) * 2 / torch.tensor([width, height])

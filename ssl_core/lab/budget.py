@@ -1,0 +1,189 @@
+"""From records to the question: how does accuracy fall with the number of labels, and how many are worth having?
+
+`results` is the table of `runs.table`, `curve` that of `curve(results)`; accuracy lies between 0 and 1.
+"""
+
+import numpy as np
+import pandas as pd
+
+# The report's own figures. For the sizes that are not here it prints no number.
+REPORT = {
+    "epochs at M = 6000": {1: 0.8352, 5: 0.9733, 10: 0.9812, 15: 0.9828},
+    "untrained": {"accuracy": 0.0997, "nll": 2.3059},
+    "trained at M = 6000": {"accuracy": 0.9828, "nll": 0.0622},
+}
+WORTH = 0.005  # accuracy per doubling of the labels: below it, more labels are not called worth their price
+
+
+def curve(results: pd.DataFrame) -> pd.DataFrame:
+    """Per recipe and number of labels: `mean` and standard deviation `std` of accuracy over `n` seeds, mean nll and seconds.
+
+    `std` is the sample's (n − 1) and NaN for a single seed.
+    """
+    grouped = results.groupby(["recipe", "n_labels"], sort=True)
+    return grouped.agg(
+        mean=("accuracy", "mean"),
+        std=("accuracy", "std"),
+        n=("seed", "nunique"),
+        nll=("nll", "mean"),
+        seconds=("seconds", "mean"),
+    ).reset_index()
+
+
+def gain(results: pd.DataFrame, recipe: str, baseline: str = "supervised") -> pd.DataFrame:
+    """Per number of labels: accuracy of `recipe` minus that of `baseline`, paired by seed: `mean`, `std`, `n` seeds."""
+    paired = results.pivot_table(index=["n_labels", "seed"], columns="recipe", values="accuracy")
+    if not {recipe, baseline} <= set(paired.columns):
+        return pd.DataFrame(columns=["n_labels", "mean", "std", "n"])
+    difference = (paired[recipe] - paired[baseline]).dropna()
+    return difference.groupby("n_labels").agg(mean="mean", std="std", n="count").reset_index()
+
+
+def means(curve: pd.DataFrame, recipe: str) -> pd.Series:
+    """Mean accuracy of one recipe by number of labels, ascending."""
+    return curve[curve["recipe"] == recipe].set_index("n_labels")["mean"].sort_index()
+
+
+def labels_to_match(means: pd.Series, accuracy: float) -> float:
+    """How many labels a recipe needs for `accuracy`, interpolated on a logarithmic axis.
+
+    `means` maps numbers of labels to mean accuracy. NaN if no measured size reaches it; the smallest size if that does.
+    """
+    means = means.sort_index()
+    sizes, values = np.log(means.index.to_numpy(float)), np.maximum.accumulate(means.to_numpy())
+    if accuracy > values[-1]:
+        return float("nan")
+    above = int(np.argmax(values >= accuracy))
+    if above == 0:
+        return float(means.index[0])
+    share = (accuracy - values[above - 1]) / (values[above] - values[above - 1])
+    return float(np.exp(sizes[above - 1] + share * (sizes[above] - sizes[above - 1])))
+
+
+def recommend(means: pd.Series, worth: float = WORTH) -> int:
+    """The smallest number of labels beyond which no larger one gains more than `worth` accuracy per doubling.
+
+    `means` maps numbers of labels to mean accuracy and must not be empty.
+    """
+    means = means.sort_index()
+    for i, (n, here) in enumerate(means.items()):
+        later = means.iloc[i + 1 :]
+        if all((there - here) / np.log2(m / n) <= worth for m, there in later.items()):
+            return int(n)
+    raise ValueError("means is empty: allowed is one size or more")
+
+
+def percent(mean: float, std: float = float("nan"), n: int = 1) -> str:
+    """`98.12 ± 0.10 (3)`: mean, standard deviation and number of seeds; of a single seed `98.12 (1)`."""
+    spread = "" if np.isnan(std) else f" ± {100 * std:.2f}"
+    return f"{100 * mean:.2f}{spread} ({n})"
+
+
+def accuracy_table(curve: pd.DataFrame) -> pd.DataFrame:
+    """A row for each number of labels, a column for each recipe, entries as `percent` writes them."""
+    entries = curve.assign(text=[percent(*row) for row in zip(curve["mean"], curve["std"], curve["n"], strict=True)])
+    return _labeled(entries.pivot(index="n_labels", columns="recipe", values="text").fillna("–"))
+
+
+def labels_saved_table(curve: pd.DataFrame, baseline: str = "supervised") -> pd.DataFrame:
+    """For each other recipe and number of labels: how many labels `baseline` needs for the same accuracy, in words."""
+    reference = means(curve, baseline)
+    table = {}
+    for recipe in sorted(set(curve["recipe"]) - {baseline}):
+        for n, accuracy in means(curve, recipe).items():
+            needed = labels_to_match(reference, accuracy)
+            if np.isnan(needed):
+                text = f"more than {reference.index[-1]}"
+            elif accuracy <= reference.iloc[0]:
+                text = f"{reference.index[0]} or fewer"
+            else:
+                text = f"{needed:.0f}"
+            table.setdefault(f"{recipe} is matched by {baseline} at", {})[n] = text
+    return _labeled(pd.DataFrame(table).sort_index().fillna("–"))
+
+
+def beside_report(records: list[dict]) -> pd.DataFrame:
+    """What the report printed, beside what `published` measured here: mean over seeds, in per cent, or nats for NLL."""
+    published = [r for r in records if r["run"]["recipe"] == "published"]
+    rows = []
+
+    def add(what: str, theirs: str, ours: list[float], scale: float = 100.0) -> None:
+        if ours:
+            spread = f" ± {scale * np.std(ours, ddof=1):.2f}" if len(ours) > 1 else ""
+            decimals = 2 if scale == 100 else 4
+            rows.append({"what": what, "the report": theirs, "here": f"{scale * np.mean(ours):.{decimals}f}{spread} ({len(ours)})"})
+
+    untrained, trained = REPORT["untrained"], REPORT["trained at M = 6000"]
+    add("untrained, accuracy", f"{100 * untrained['accuracy']:.2f}", [r["untrained"]["accuracy"] for r in published])
+    add("untrained, NLL", f"{untrained['nll']:.4f}", [r["untrained"]["nll"] for r in published], 1.0)
+    at_6000 = [r for r in published if r["run"]["n_labels"] == 6000]
+    for epoch, accuracy in REPORT["epochs at M = 6000"].items():
+        ours = [r["test_accuracy"][str(epoch)] for r in at_6000 if str(epoch) in r["test_accuracy"]]
+        add(f"M = 6000, after epoch {epoch}", f"{100 * accuracy:.2f}", ours)
+    add("M = 6000, NLL", f"{trained['nll']:.4f}", [r["nll"] for r in at_6000], 1.0)
+    for n in sorted({r["run"]["n_labels"] for r in published} - {6000}, reverse=True):
+        claim = {500: "“95 plus”", 50: "the lowest; no number"}.get(n, "no number")
+        add(f"M = {n}, 50 epochs", claim, [r["accuracy"] for r in published if r["run"]["n_labels"] == n])
+    return pd.DataFrame(rows, columns=["what", "the report", "here"]).set_index("what")
+
+
+def confusions(records: list[dict]) -> dict[tuple[str, int], np.ndarray]:
+    """Confusion matrices by (recipe, number of labels), summed over seeds."""
+    summed: dict[tuple[str, int], np.ndarray] = {}
+    for record in records:
+        key = record["run"]["recipe"], record["run"]["n_labels"]
+        summed[key] = summed.get(key, 0) + np.array(record["confusion"])
+    return summed
+
+
+def missing_table(records: list[dict]) -> pd.DataFrame:
+    """The runs whose draw left a class without a label."""
+    missed = [r for r in records if r["missing_classes"]]
+    rows = [r["run"] | {"digits": ", ".join(map(str, r["missing_classes"])), "accuracy": percent(r["accuracy"])} for r in missed]
+    columns = ["n_labels", "recipe", "seed", "digits", "accuracy"]
+    return _labeled(pd.DataFrame(rows, columns=columns).set_index("n_labels"))
+
+
+def in_words(results: pd.DataFrame) -> str:
+    """The result in a few sentences, Markdown."""
+    table = curve(results)
+    fewest, most = int(table["n_labels"].min()), int(table["n_labels"].max())
+    sentences = []
+    for recipe in table["recipe"].unique():
+        line = means(table, recipe)
+        sizes = dict.fromkeys((line.index[0], line.index[-1]))
+        ends = " and ".join(f"{100 * line[n]:.2f} % with {n} labels" for n in sizes)
+        sentences.append(f"- `{recipe}` reaches {ends}.")
+    if {"best", "supervised"} <= set(table["recipe"]):
+        line = means(table, "best")
+        needed = labels_to_match(means(table, "supervised"), line.iloc[0])
+        match = f"more than {most}" if np.isnan(needed) else f"about {needed:.0f}"
+        if needed != fewest:
+            sentences.append(f"- With {line.index[0]} labels `best` is as good as labels alone are with **{match}**.")
+    seeds = results["seed"].nunique()
+    caveat = "One seed only: differences of a few tenths may be chance." if seeds == 1 else f"Means over {seeds} seeds."
+    return "\n".join([*sentences, f"\n{caveat} All accuracies are on MNIST's 10,000 test images, looked at once, after training."])
+
+
+def verdict(curve: pd.DataFrame) -> str:
+    """The recommended M of each recipe, in a sentence each, Markdown."""
+    sentences = []
+    for recipe in curve["recipe"].unique():
+        line = means(curve, recipe)
+        n = recommend(line)
+        if n == line.index[-1]:
+            why = "the largest that was run: each doubling up to it still gains more" if len(line) > 1 else "the only one run"
+        else:
+            why = f"it reaches {100 * line[n]:.2f} %, and {line.index[-1]} labels only {100 * line.iloc[-1]:.2f} %"
+        sentences.append(f"- With `{recipe}`: **M = {n}**; {why}.")
+    return (
+        f"The smallest M beyond which no larger one gains more than {100 * WORTH:g} point per doubling of the labels"
+        " (the report picked 1000 by eye):\n\n"
+        + "\n".join(sentences)
+        + "\n\nHalf a point per doubling is a matter of taste: whoever pays more for a mistake than for a label will go further."
+    )
+
+
+def _labeled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its axes named for a reader."""
+    return table.rename_axis(index="labels M", columns=None)

@@ -1,0 +1,252 @@
+"""The figures. Each function draws one and returns it; accuracy is shown in percent, on the test images."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from torch import Tensor
+
+from ssl_core.data import MEAN, STD
+from ssl_core.train import Evaluation
+
+# One colour, marker and dash for a recipe everywhere; the colours are Okabe and Ito's, told apart by the colour-blind.
+STYLE = {
+    "best": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "supervised": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
+    "corrected": {"color": "#009E73", "marker": "^", "linestyle": "-."},
+    "published": {"color": "#D55E00", "marker": "v", "linestyle": ":"},
+}
+OTHER = {"color": "#666666", "marker": "D", "linestyle": "-"}
+TERM_COLORS = dict(
+    zip(("supervised", "clustering", "consistency", "entropy", "pseudo_label"), sns.color_palette("colorblind"), strict=False)
+)
+
+sns.set_theme(style="whitegrid", context="notebook", font_scale=0.9)
+plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 200, "savefig.bbox": "tight", "figure.constrained_layout.use": True}
+
+
+def _pixels(x: Tensor) -> np.ndarray:
+    """Images (N, 1, 28, 28), normalised, as (N, 28, 28) between 0 and 1."""
+    return (x[:, 0] * STD + MEAN).clamp(0, 1).numpy()
+
+
+def images(x: Tensor, titles: list[str], columns: int, colors: list[str] | None = None, title: str = "") -> Figure:
+    """Images (N, 1, 28, 28) in a grid, each under its title."""
+    rows = -(-len(x) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.35 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (axis, pixels) in enumerate(zip(axes.flat, _pixels(x), strict=False)):
+        axis.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)
+        axis.set_title(titles[i], fontsize=8, color=colors[i] if colors else "black", pad=2)
+    figure.suptitle(title, fontsize=11)
+    plt.close(figure)
+    return figure
+
+
+def labeled_images(x: Tensor, y: Tensor, most: int = 10) -> Figure:
+    """The labelled images, a row for each class, at most `most` of each; a class without any has an empty row."""
+    n_classes = 10
+    figure, axes = plt.subplots(n_classes, most, figsize=(0.55 * most, 0.6 * n_classes), squeeze=False)
+    for c in range(n_classes):
+        of_class = x[y == c]
+        axes[c, 0].text(-0.6, 0.5, f"{c}  ({len(of_class)})", transform=axes[c, 0].transAxes, ha="right", va="center")
+        for i in range(most):
+            axes[c, i].axis("off")
+            if i < len(of_class):
+                axes[c, i].imshow(_pixels(of_class[i : i + 1])[0], cmap="gray_r", vmin=0, vmax=1)
+    figure.suptitle(f"Labelled images by digit (how many); the first {most} of each", fontsize=11)
+    plt.close(figure)
+    return figure
+
+
+def loss_curves(history: list[dict[str, float]], weights: dict[str, float]) -> Figure:
+    """The objective, and below it the weighted terms that it is the sum of, over epochs."""
+    rows = pd.DataFrame(history)
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
+    top.plot(rows["epoch"], rows["total"], color="black")
+    top.set(ylabel="total loss", title="What was minimised, and the weighted terms that add up to it")
+    for name, weight in weights.items():
+        if name in rows:
+            bottom.plot(rows["epoch"], weight * rows[name], label=f"{weight:g} · {name}", color=TERM_COLORS[name])
+    bottom.set(xlabel="epoch", ylabel="share of the loss (nats)")
+    bottom.legend(fontsize=8)
+    plt.close(figure)
+    return figure
+
+
+def accuracy_curve(by_epoch: dict[int, float], recipe: str, reference: dict[int, float] | None = None) -> Figure:
+    """Test accuracy of the model as it was after the first and every fifth epoch; `reference` is shown beside it."""
+    figure, axis = plt.subplots(figsize=(7, 3.2))
+    axis.plot(by_epoch.keys(), [100 * a for a in by_epoch.values()], label=recipe, **STYLE.get(recipe, OTHER))
+    if reference:
+        axis.plot(reference.keys(), [100 * a for a in reference.values()], "x", color="black", label="the report")
+        axis.legend()
+    axis.set(xlabel="epoch", ylabel="test accuracy (%)", title="Accuracy as training went on, measured when it was over")
+    plt.close(figure)
+    return figure
+
+
+def confusion_matrix(confusion: Tensor | np.ndarray, classes: tuple[str, ...], title: str = "") -> Figure:
+    """Counts: rows are the truth, columns the prediction. The colour is the share of the row, so mistakes show."""
+    figure, axis = plt.subplots(figsize=(6, 5))
+    _draw_confusion(axis, np.asarray(confusion), classes, annotate=True)
+    axis.set_title(title)
+    plt.close(figure)
+    return figure
+
+
+def _draw_confusion(axis, counts: np.ndarray, classes: tuple[str, ...], annotate: bool) -> None:
+    share = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    sns.heatmap(
+        share,
+        annot=counts if annotate else False,
+        fmt="d",
+        annot_kws={"size": 8},
+        cmap="Blues",
+        # A power scale: one mistake in a hundred is still seen.
+        norm=plt.matplotlib.colors.PowerNorm(0.4, 0, 1),
+        square=True,
+        linewidths=0.5,
+        cbar=annotate,
+        cbar_kws={"label": "share of the row", "ticks": [0, 0.01, 0.1, 0.5, 1]} if annotate else None,
+        xticklabels=classes,
+        yticklabels=classes,
+        ax=axis,
+    )
+    axis.set(xlabel="predicted digit", ylabel="true digit")
+    axis.tick_params(axis="y", rotation=0)
+
+
+def predictions(x: Tensor, y: Tensor, evaluation: Evaluation, title: str) -> Figure:
+    """The first 16 images in a 4 × 4 grid, each with its prediction and the truth; mistakes in vermilion."""
+    guesses = evaluation.predictions[:16].tolist()
+    truth = y[:16].tolist()
+    titles = [f"says {guess}, is {true}" for guess, true in zip(guesses, truth, strict=True)]
+    colors = ["black" if guess == true else "#D55E00" for guess, true in zip(guesses, truth, strict=True)]
+    return images(x[:16], titles, 4, colors, title)
+
+
+def confused_pairs(confusion: Tensor, most: int = 5) -> list[tuple[int, int, int]]:
+    """The commonest mistakes: (true class, predicted class, how many), at most `most`, the commonest first."""
+    counts = confusion.clone().fill_diagonal_(0)
+    n_classes = len(counts)
+    order = counts.flatten().argsort(descending=True, stable=True)[:most].tolist()
+    return [(i // n_classes, i % n_classes, int(counts.flatten()[i])) for i in order if counts.flatten()[i] > 0]
+
+
+def worst_mistakes(x: Tensor, y: Tensor, evaluation: Evaluation, pairs: int = 4, columns: int = 8) -> Figure | None:
+    """For each of the commonest confusions a row of images, the most confident mistake first; None if there is no mistake."""
+    found = confused_pairs(evaluation.confusion, pairs)
+    if not found:
+        return None
+    confidence = evaluation.probabilities.max(dim=1).values
+    figure, axes = plt.subplots(len(found), columns, figsize=(1.0 * columns, 1.4 * len(found)), squeeze=False)
+    for row, (true, predicted, count) in zip(axes, found, strict=True):
+        mistakes = torch.nonzero((y == true) & (evaluation.predictions == predicted)).flatten()
+        mistakes = mistakes[confidence[mistakes].argsort(descending=True)][:columns]
+        for axis in row:
+            axis.axis("off")
+        for axis, i in zip(row, mistakes, strict=False):
+            axis.imshow(_pixels(x[i : i + 1])[0], cmap="gray_r", vmin=0, vmax=1)
+            axis.set_title(f"{100 * confidence[i]:.0f} % sure", fontsize=8, pad=2)
+        label = f"{true} read as {predicted}\n{count} times"
+        row[0].text(-0.2, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
+    figure.suptitle("The commonest confusions and the surest mistakes in each", fontsize=11)
+    plt.close(figure)
+    return figure
+
+
+def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
+    """Mean test accuracy over the number of labels, a line for each recipe; bars are one standard deviation over seeds.
+
+    The vertical axis is logarithmic in the error: the step from 98 to 99 % is as tall as that from 96 to 98 %, for each
+    halves the mistakes.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 4.6))
+    for recipe, rows in _by_recipe(curve):
+        error = 100 * (1 - rows["mean"])
+        spread = 100 * rows["std"].fillna(0)
+        # Nothing below a hundredth of a point: a bar that reached zero would have no end on this axis.
+        bars = np.vstack([np.minimum(spread, error - 0.01).clip(lower=0), spread])
+        axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
+    axis.set_yscale("log")
+    axis.invert_yaxis()
+    ticks = [0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 90]
+    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:.1f}".removesuffix(".0")))
+    axis.yaxis.set_minor_locator(NullLocator())
+    label_axis(axis, curve["n_labels"])
+    seeds = sorted(set(curve["n"]))
+    several = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    axis.set(
+        ylabel="test accuracy (%), logarithmic in the error",
+        title=f"Accuracy by number of labels ({several} seed{'s' * (several != '1')}; bars: one standard deviation)",
+    )
+    axis.legend(loc="lower right")
+    plt.close(figure)
+    return figure
+
+
+def label_axis(axis, sizes: pd.Series) -> None:
+    """A logarithmic axis of the number of labels, with a tick at each measured size."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(sorted(set(sizes))))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("labelled images M (the rest of the 60,000 unlabelled)")
+
+
+def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised") -> Figure:
+    """Accuracy gained over `baseline` on the same labelled images, in points, over the number of labels."""
+    figure, axis = plt.subplots(figsize=(7.5, 3.6))
+    sizes: set[int] = set()
+    for recipe, rows in gains_by_recipe.items():
+        sizes |= set(rows["n_labels"])
+        bars = 100 * rows["std"].fillna(0)
+        axis.errorbar(rows["n_labels"], 100 * rows["mean"], yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
+    axis.axhline(0, color="black", linewidth=1)
+    axis.set_yscale("symlog", linthresh=1)
+    axis.yaxis.set_major_locator(FixedLocator([-50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50]))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda gain, _: f"{gain:+g}" if gain else "0"))
+    axis.yaxis.set_minor_locator(NullLocator())
+    label_axis(axis, pd.Series(sorted(sizes)))
+    axis.set(ylabel=f"points above `{baseline}`", title=f"What the unlabelled images add to `{baseline}`")
+    axis.legend()
+    plt.close(figure)
+    return figure
+
+
+def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...]) -> Figure:
+    """Confusion matrices, summed over seeds: a row for each recipe, a column for each number of labels."""
+    recipes = sorted({recipe for recipe, _ in matrices}, key=_order)
+    sizes = sorted({n for _, n in matrices})
+    figure, axes = plt.subplots(
+        len(recipes), len(sizes), figsize=(2.3 * len(sizes), 2.5 * len(recipes)), squeeze=False, sharex=True, sharey=True
+    )
+    for row, recipe in zip(axes, recipes, strict=True):
+        for axis, n in zip(row, sizes, strict=True):
+            if (recipe, n) not in matrices:
+                axis.axis("off")
+                continue
+            counts = matrices[recipe, n]
+            _draw_confusion(axis, counts, classes, annotate=False)
+            axis.set_title(f"{recipe}, M = {n}\n{100 * np.trace(counts) / counts.sum():.1f} %", fontsize=9)
+            axis.tick_params(labelsize=7)
+            axis.label_outer()
+    plt.close(figure)
+    return figure
+
+
+def _by_recipe(curve: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return sorted(curve.groupby("recipe"), key=lambda item: _order(item[0]))
+
+
+def _order(recipe: str) -> tuple[int, str]:
+    """Recipes in the order of STYLE, others after them by name."""
+    known = list(STYLE)
+    return (known.index(recipe) if recipe in known else len(known), recipe)

@@ -1,0 +1,229 @@
+"""One run: what identifies it, its record on disk; and all records as a table."""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+import ssl_core
+from ssl_core import data, recipes
+from ssl_core.recipes import Recipe
+from ssl_core.train import Evaluation, Fit
+
+ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project
+NOTEBOOK = ROOT / "notebooks" / "train.ipynb"
+SCIENCE = ("data", "augment", "model", "losses", "recipes", "train")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is made from. Raises ValueError, naming parameter, value and what is allowed, for what can't be run."""
+
+    n_labels: int
+    recipe: str
+    seed: int
+    data: str = "mnist"
+    draw: str = "random"
+    smoke: bool = False  # a few steps only, to see that everything works; its numbers mean nothing
+
+    def __post_init__(self):
+        data.check_n_labels(self.n_labels)
+        recipes.get(self.recipe)
+        data.check_seed(self.seed)
+        data.check_name(self.data)
+        data.check_draw(self.draw)
+        if not isinstance(self.smoke, bool):
+            raise ValueError(f"smoke={self.smoke!r}: allowed is True or False")
+
+    def __str__(self) -> str:
+        draw = "" if self.draw == "random" else f"-{self.draw}"
+        return f"{self.data}/{self.recipe}/m{self.n_labels}{draw}/seed{self.seed}"
+
+    def folder(self, outputs: str | Path) -> Path:
+        """Where the record of this run belongs."""
+        return Path(outputs) / str(self)
+
+    @property
+    def settings(self) -> Recipe:
+        """The recipe in full, as this run follows it."""
+        recipe = recipes.get(self.recipe)
+        if not self.smoke:
+            return replace(recipe, epochs=recipe.epochs_for(self.n_labels), epochs_at={})
+        return replace(recipe, epochs=2, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and 3)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes if and only if the parameters, the recipe, the data or the code that make the numbers change."""
+        recipe = {name: value for name, value in asdict(self.settings).items() if name != "summary"}
+        parts = [asdict(self), recipe, data.CHECKSUMS[self.data], code_digest()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the science and of the training notebook, without comments, docstrings and layout.
+
+    The constants in recipes.py are left out, since a run's own recipe is in its fingerprint: to tune one recipe is not to
+    retrain the others.
+    """
+    sources = [_bare((ROOT / "ssl_core" / f"{name}.py").read_text(), name == "recipes") for name in SCIENCE]
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
+            sources.append(_bare("".join(cell["source"])))
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()
+
+
+def _bare(source: str, without_constants: bool = False) -> str:
+    """Python source without comments, docstrings and layout; on request without module-level assignments."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    if without_constants:
+        tree.body = [node for node in tree.body if not isinstance(node, ast.Assign)]
+    return ast.unparse(tree)
+
+
+def from_notebook(namespace: Mapping[str, object]) -> Run:
+    """The run that the variables of a notebook describe.
+
+    papermill only warns of a parameter that the notebook does not have, and then trains with the defaults. Here it is an
+    error: papermill's cell of injected parameters is looked up in IPython's list of executed cells, `In`.
+    """
+    known = set(parameter_names())
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters\n"):
+            given = {node.id for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)}
+            if unknown := sorted(given - known - {"True", "False", "None"}):
+                raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: allowed is {', '.join(sorted(known))}")
+    return Run(**{name: namespace[name] for name in Run.__dataclass_fields__})
+
+
+def parameter_names() -> list[str]:
+    """The names that the training notebook's `parameters` cell assigns."""
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return [target.id for node in ast.parse("".join(cell["source"])).body for target in node.targets]
+    raise LookupError(f"{NOTEBOOK.name} has no cell tagged 'parameters'")
+
+
+def save(
+    folder: str | Path,
+    run: Run,
+    labels: torch.Tensor,
+    fit: Fit,
+    untrained: Evaluation,
+    trained: Evaluation,
+    test_accuracy: Mapping[int, float],
+) -> Path:
+    """Writes the weights, then, last and atomically, `run.json`: where that exists, the run was finished.
+
+    `labels` are the classes of the labelled images; `test_accuracy` maps epochs to the accuracy of that epoch's snapshot.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in fit.model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    per_class = torch.bincount(labels, minlength=len(trained.recall)).tolist()
+    record = {
+        "fingerprint": run.fingerprint,
+        "run": asdict(run),
+        "recipe": asdict(run.settings),
+        "labels_per_class": per_class,
+        "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
+        "history": fit.history,
+        "test_accuracy": test_accuracy,
+        "untrained": {"accuracy": untrained.accuracy, "nll": untrained.nll},
+        "accuracy": trained.accuracy,
+        "nll": trained.nll,
+        "recall": trained.recall.tolist(),
+        "confusion": trained.confusion.tolist(),
+        "seconds": fit.history[-1]["seconds"],
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    write_atomically(folder / "run.json", json.dumps(record, indent=1, allow_nan=False))
+    return folder / "run.json"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces the file in one step: a reader, or a crash, sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read(folder: str | Path) -> dict | None:
+    """The record in `folder`, or None if there is none that can be read."""
+    try:
+        record = json.loads((Path(folder) / "run.json").read_text())
+        return record if {"fingerprint", "run", "accuracy", "nll"} <= record.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def finished(run: Run, outputs: str | Path) -> bool:
+    """Whether `run` needs no training: its notebook and a record with its present fingerprint are there."""
+    folder = run.folder(outputs)
+    record = read(folder)
+    return record is not None and record["fingerprint"] == run.fingerprint and (folder / "train.ipynb").exists()
+
+
+def records(outputs: str | Path) -> list[dict]:
+    """All records below `outputs`, ordered; each with its `folder`, and `current`: whether today's code would make it."""
+    found = []
+    for path in sorted(Path(outputs).glob("*/*/m*/seed*/run.json")):
+        if (record := read(path.parent)) is not None:
+            found.append(record | {"folder": str(path.parent), "current": _is_current(record)})
+    return sorted(found, key=lambda r: (r["run"]["data"], r["run"]["recipe"], r["run"]["n_labels"], r["run"]["seed"]))
+
+
+def _is_current(record: dict) -> bool:
+    try:
+        return Run(**record["run"]).fingerprint == record["fingerprint"]
+    except (TypeError, ValueError):  # from a version with other parameters, or another recipe
+        return False
+
+
+def table(records: list[dict]) -> pd.DataFrame:
+    """A row per record; accuracy between 0 and 1 and nll in nats, both on the test images; seconds of training."""
+    columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes", "current"]
+    rows = [r["run"] | r | {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])} for r in records]
+    return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
+
+
+def print_progress(run: Run) -> Callable[[dict[str, float], int], None]:
+    """For `fit`: prints a line after the first and every fifth epoch, with the run, the epoch, the loss and the time to go."""
+
+    def on_epoch(row: dict[str, float], epochs: int) -> None:
+        epoch, seconds = int(row["epoch"]), row["seconds"]
+        if epoch == 1 or epoch % 5 == 0 or epoch == epochs:
+            left = seconds * (epochs - epoch) / epoch
+            loss, step = row["total"], int(row["step"])
+            print(
+                f"{run} · epoch {epoch:2}/{epochs} · step {step} · loss {loss:.4f} · {seconds:.0f} s, about {left:.0f} s to go",
+                flush=True,
+            )
+
+    return on_epoch

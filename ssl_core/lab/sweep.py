@@ -1,0 +1,251 @@
+"""A grid of runs, each one execution of the training notebook by papermill, in a process of its own.
+
+`python -m ssl_core.lab.sweep --help` lists what can be set; `make sweep` calls it.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
+from pathlib import Path
+
+from ssl_core import data
+
+from . import page, runs
+from .runs import Run
+
+OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
+# Large tensors that are freed at every step would go back to the system, to be faulted in again at the next.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+
+class Execution:
+    """One run on its way: its process, how far it is, and what became of it."""
+
+    def __init__(self, run: Run, outputs: Path, threads: int):
+        self.run, self.threads = run, threads
+        self.folder = run.folder(outputs)
+        self.part = self.folder.with_name(f"{self.folder.name}.part")
+        self.failed = self.folder.with_name(f"{self.folder.name}.failed")
+        self.progress, self.started, self.fraction = "", 0.0, 0.0
+        self.process: subprocess.Popen | None = None
+        self.lines: list[str] = []
+
+    @property
+    def work(self) -> float:
+        """What the run costs, in images through the network."""
+        settings = self.run.settings
+        return settings.images_for(self.run.n_labels, 60_000 - self.run.n_labels) + OVERHEAD_IMAGES
+
+    def execute(self) -> str:
+        """Runs the notebook in a folder beside the final one and moves it there if it finished; returns the error, or ''."""
+        self.started = time.monotonic()
+        shutil.rmtree(self.part, ignore_errors=True)
+        self.part.mkdir(parents=True)
+        parameters = asdict(self.run) | {"folder": str(self.part), "threads": self.threads}
+        command = [sys.executable, "-m", "papermill", str(runs.NOTEBOOK), str(self.part / "train.ipynb")]
+        options = ["-y", json.dumps(parameters), "-k", "python3", "--no-progress-bar", "--log-output"]
+        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self.process = subprocess.Popen(
+            command + options,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=os.environ | KEEP_MEMORY | threads,
+        )
+        for line in self.process.stdout:
+            self.lines = [*self.lines[-20:], line.rstrip()]
+            if match := re.search(r"epoch +(\d+)/(\d+)", line):
+                self.progress = f"epoch {match[1]}/{match[2]}"
+                self.fraction = int(match[1]) / int(match[2])
+        status = self.process.wait()
+        record = runs.read(self.part)
+        # A kernel that died can leave a notebook that looks complete: only the record counts.
+        if status == 0 and record and record["fingerprint"] == self.run.fingerprint:
+            self._publish()
+            return ""
+        shutil.rmtree(self.failed, ignore_errors=True)
+        self.part.rename(self.failed)
+        errors = [line for line in self.lines if re.match(r"\w*(Error|Exception|Interrupt)\b", line)]
+        return (errors or [line for line in self.lines if line] or ["no output"])[-1][:300]
+
+    def _publish(self) -> None:
+        """Moves the finished files into place, the record last; what was there before was made by other code."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("model.safetensors", "train.ipynb", "run.json"):
+            os.replace(self.part / name, self.folder / name)
+        shutil.rmtree(self.part)
+        shutil.rmtree(self.failed, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Ends the process; its kernel notices that its parent is gone and ends too."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+
+
+def sweep(grid: list[Run], outputs: Path, jobs: int) -> list[tuple[Execution, str]]:
+    """Executes the runs of `grid` that are not finished, `jobs` at a time; returns those that failed, with the error."""
+    todo = [run for run in grid if not runs.finished(run, outputs)]
+    print(f"{len(grid)} runs: {len(grid) - len(todo)} finished before, {len(todo)} to do, {jobs} at a time")
+    # The number of threads follows from `jobs` alone: it changes the order of sums, and so the last digits of results.
+    threads = max(1, cores() // jobs)
+    # The longest first: the last to finish is then a short one, and no core waits for long.
+    executions = sorted((Execution(run, outputs, threads) for run in todo), key=lambda e: -e.work)
+    failures: list[tuple[Execution, str]] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        pending: dict[Future, Execution] = {pool.submit(e.execute): e for e in executions}
+        try:
+            board = Board(executions)
+            while pending:
+                ready, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    execution = pending.pop(future)
+                    error = f"{future.exception()}" if future.exception() else future.result()
+                    if error:
+                        failures.append((execution, error))
+                    board.finished(execution, error)
+                board.tick()
+        except BaseException:
+            for future in pending:
+                future.cancel()
+            for execution in executions:
+                execution.stop()
+            raise
+    return failures
+
+
+class Board:
+    """Tells how the sweep stands: a line for each run that ends, and a line now and then (on a terminal, one that updates)."""
+
+    def __init__(self, executions: list[Execution]):
+        self.executions = executions
+        self.done: list[Execution] = []
+        self.n_failed = 0
+        self.start = self.told = time.monotonic()
+        self.live = sys.stdout.isatty()
+
+    def finished(self, execution: Execution, error: str) -> None:
+        self.done.append(execution)
+        self.n_failed += bool(error)
+        seconds = time.monotonic() - execution.started
+        if error:
+            result = f"FAILED: {error}"
+        else:
+            result = f"{100 * runs.read(execution.folder)['accuracy']:.2f} %"
+        self._say(f"{self._counts()} · {execution.run} · {result} · {_duration(seconds)}")
+
+    def tick(self) -> None:
+        running = [e for e in self.executions if e.started and e not in self.done]
+        now = time.monotonic()
+        if not running or (not self.live and now - self.told < 30):
+            return
+        self.told = now
+        doing = ", ".join(f"{e.run} {e.progress or 'starting'}" for e in running)
+        line = f"{self._counts()}, {len(running)} running · {self._time_to_go()} · {doing}"
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{line[:width]}", end="", flush=True)
+        else:
+            print(line, flush=True)
+
+    def _say(self, line: str) -> None:
+        print(f"\r\x1b[K{line}" if self.live else line, flush=True)
+
+    def _counts(self) -> str:
+        return f"{len(self.done) - self.n_failed}/{len(self.executions)} done, {self.n_failed} failed"
+
+    def _time_to_go(self) -> str:
+        finished = sum(e.work for e in self.done)
+        under_way = sum(e.work * e.fraction for e in self.executions if e not in self.done)
+        total = sum(e.work for e in self.executions)
+        if finished + under_way < 0.01 * total:
+            return "time to go not known yet"
+        elapsed = time.monotonic() - self.start
+        return f"about {_duration(elapsed * (total / (finished + under_way) - 1))} to go"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def make_grid(labels: str, recipes: str, seeds: str, **common) -> list[Run]:
+    """The runs of LABELS × RECIPES × SEEDS, each a text of values separated by blanks or commas; ValueError if one is bad."""
+
+    def values(name: str, text: str) -> list[str]:
+        found = list(dict.fromkeys(text.replace(",", " ").split()))
+        if not found:
+            raise ValueError(f"{name}={text!r}: allowed is one value or more, separated by blanks")
+        return found
+
+    def number(text: str) -> int | str:
+        return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
+
+    return [
+        Run(number(n), recipe, number(seed), **common)
+        for n in values("LABELS", labels)
+        for recipe in values("RECIPES", recipes)
+        for seed in values("SEEDS", seeds)
+    ]
+
+
+class OutputsLock:
+    """Holds an outputs folder for one sweep: two at once would train the same runs into the same places."""
+
+    def __init__(self, outputs: Path):
+        try:
+            outputs.mkdir(parents=True, exist_ok=True)
+            self.file = (outputs / ".lock").open("w")
+        except OSError as error:
+            raise ValueError(f"OUTPUTS={str(outputs)!r}: allowed is a folder that can be written to ({error.strerror})") from None
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"OUTPUTS={str(outputs)!r}: another sweep is at work there; wait for it or choose another folder") from None
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.sweep", description=__doc__.splitlines()[0])
+    parser.add_argument("--labels", default="6000 2000 1000 500 250 50", help="numbers of labelled images")
+    parser.add_argument("--recipes", default="supervised published best", help="names from ssl_core/recipes.py")
+    parser.add_argument("--seeds", default="0", help="whole numbers; each draws and trains anew")
+    parser.add_argument("--data", default="mnist", help="the data set")
+    parser.add_argument("--draw", default="random", help="how the labelled images are drawn: random or stratified")
+    parser.add_argument("--jobs", default=str(cores()), help="runs at a time (default: one for each core)")
+    parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
+    parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
+    given = parser.parse_args(arguments)
+    try:
+        grid = make_grid(given.labels, given.recipes, given.seeds, data=given.data, draw=given.draw, smoke=given.smoke)
+        if not re.fullmatch(r"[1-9]\d*", given.jobs):
+            raise ValueError(f"JOBS={given.jobs!r}: allowed is a whole number from 1")
+        outputs = runs.ROOT / given.outputs
+        lock = OutputsLock(outputs)
+        data.fetch_mnist(runs.ROOT / "data")
+    except (ValueError, data.DataError) as error:
+        sys.exit(f"sweep: {error}")
+    with lock.file:
+        failures = sweep(grid, outputs, int(given.jobs))
+        for execution, error in failures:
+            print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
+        page.build(outputs)
+    if failures:
+        sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again")
+
+
+if __name__ == "__main__":
+    main()
