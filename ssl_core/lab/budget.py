@@ -6,6 +6,8 @@
 import numpy as np
 import pandas as pd
 
+from .runs import Run
+
 # The report's own figures. For the sizes that are not here it prints no number.
 REPORT = {
     "epochs at M = 6000": {1: 0.8352, 5: 0.9733, 10: 0.9812, 15: 0.9828},
@@ -111,7 +113,9 @@ def beside_report(records: list[dict]) -> pd.DataFrame:
         if ours:
             spread = f" ± {scale * np.std(ours, ddof=1):.2f}" if len(ours) > 1 else ""
             decimals = 2 if scale == 100 else 4
-            rows.append({"what": what, "the report": theirs, "here": f"{scale * np.mean(ours):.{decimals}f}{spread} ({len(ours)})"})
+            rows.append(
+                {"what": what, "the report": theirs, "here": f"{scale * np.mean(ours):.{decimals}f}{spread} ({len(ours)})"}
+            )
 
     untrained, trained = REPORT["untrained"], REPORT["trained at M = 6000"]
     add("untrained, accuracy", f"{100 * untrained['accuracy']:.2f}", [r["untrained"]["accuracy"] for r in published])
@@ -162,7 +166,22 @@ def in_words(results: pd.DataFrame) -> str:
             sentences.append(f"- With {line.index[0]} labels `best` is as good as labels alone are with **{match}**.")
     seeds = results["seed"].nunique()
     caveat = "One seed only: differences of a few tenths may be chance." if seeds == 1 else f"Means over {seeds} seeds."
-    return "\n".join([*sentences, f"\n{caveat} All accuracies are on MNIST's 10,000 test images, looked at once, after training."])
+    return "\n".join(
+        [*sentences, f"\n{caveat} All accuracies are on MNIST's 10,000 test images, looked at once, after training."]
+    )
+
+
+def run_in_words(run: Run, untrained: float, trained: float, seconds: float, missing: list[int]) -> str:
+    """What one run reached, in a sentence or two, Markdown; `missing` lists the classes without a label."""
+    sentences = [
+        f"With **{run.n_labels} labels** `{run.recipe}` reads **{100 * trained:.2f} %** of the test images rightly,"
+        f" from {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
+    ]
+    if missing:
+        sentences.append(f"No label covers {', '.join(map(str, missing))}: what such a digit is called can't be learned.")
+    if run.smoke:
+        sentences.append("*This was a smoke run: the numbers mean nothing.*")
+    return " ".join(sentences)
 
 
 def verdict(curve: pd.DataFrame) -> str:

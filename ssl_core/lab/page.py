@@ -11,20 +11,49 @@ from nbconvert import HTMLExporter
 from . import runs
 
 NOTEBOOK = runs.ROOT / "notebooks" / "results.ipynb"
-# nbconvert would link these from the network; the page has no mathematics and no widgets, and must work without.
-NOT_LINKED = {f"{name}_url": "" for name in ("mathjax", "require_js", "jquery", "jupyter_widgets_base", "mermaid_js")}
+# A shell of our own: nbconvert's links scripts from the network, and the page must be complete without one.
+SHELL = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }}
+h1, h2, h3 {{ line-height: 1.2; margin-top: 2rem; }}
+img {{ max-width: 100%; height: auto; }}
+table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
+th, td {{ padding: 0.25rem 0.75rem; border: 0; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
+th:first-child {{ text-align: left; }}
+code {{ background: #f3f3f3; padding: 0 0.2em; }}
+.anchor-link {{ display: none; }}
+</style>
+</head>
+<body><main>
+{body}
+</main></body>
+</html>
+"""
 
 
-def build(outputs: Path) -> bool:
-    """Writes `results.csv`, `results.ipynb` and `results.html` into `outputs`; False, with a message, if no run is finished."""
+def build(outputs: Path, data: str = "mnist", draw: str = "random") -> bool:
+    """Writes `results.csv`, `results.ipynb` and `results.html` into `outputs`; False, with a message, if no run is finished.
+
+    The table has every finished run; the notebook and the page show those of one data set and one way to draw the labels.
+    """
     records = runs.records(outputs)
-    if not records:
-        print(f"no finished run in {outputs}: `make sweep` makes them", file=sys.stderr)
+    if not any(r["current"] and (r["run"]["data"], r["run"]["draw"]) == (data, draw) for r in records):
+        print(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them", file=sys.stderr)
         return False
     runs.write_atomically(outputs / "results.csv", runs.table(records).to_csv(index=False))
     executed = outputs / "results.ipynb"
     papermill.execute_notebook(
-        NOTEBOOK, executed, {"outputs": str(outputs)}, kernel_name="python3", progress_bar=False, cwd=NOTEBOOK.parent
+        NOTEBOOK,
+        executed,
+        {"outputs": str(outputs), "data": data, "draw": draw},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=NOTEBOOK.parent,
     )
     runs.write_atomically(outputs / "results.html", as_page(executed))
     print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {outputs / 'results.html'}")
@@ -33,19 +62,20 @@ def build(outputs: Path) -> bool:
 
 def as_page(notebook: Path) -> str:
     """An executed notebook as one HTML file without code cells, complete without a network."""
-    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True)
-    for name, value in NOT_LINKED.items():
-        setattr(exporter, name, value)
-    html, _ = exporter.from_notebook_node(
-        nbformat.read(notebook, as_version=4), {"metadata": {"name": "How many digits must be labelled?"}}
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
     )
-    return html
+    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
+    return SHELL.format(title="How many digits must be labelled?", body=body)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.page", description=__doc__)
     parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
-    if not build(runs.ROOT / parser.parse_args().outputs):
+    parser.add_argument("--data", default="mnist", help="the data set that the page is about")
+    parser.add_argument("--draw", default="random", help="how the labelled images were drawn")
+    given = parser.parse_args()
+    if not build(runs.ROOT / given.outputs, given.data, given.draw):
         sys.exit(1)
 
 

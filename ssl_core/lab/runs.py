@@ -24,6 +24,7 @@ from ssl_core.train import Evaluation, Fit
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project
 NOTEBOOK = ROOT / "notebooks" / "train.ipynb"
+RECORD_KEYS = {"fingerprint", "run", "accuracy", "nll", "seconds", "confusion", "missing_classes"}
 SCIENCE = ("data", "augment", "model", "losses", "recipes", "train")
 
 
@@ -108,7 +109,14 @@ def from_notebook(namespace: Mapping[str, object]) -> Run:
             given = {node.id for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)}
             if unknown := sorted(given - known - {"True", "False", "None"}):
                 raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: allowed is {', '.join(sorted(known))}")
+    check_whole("threads", namespace["threads"])
     return Run(**{name: namespace[name] for name in Run.__dataclass_fields__})
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raises ValueError unless `value` is a whole number from 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r}: allowed is a whole number from 1")
 
 
 def parameter_names() -> list[str]:
@@ -178,7 +186,8 @@ def read(folder: str | Path) -> dict | None:
     """The record in `folder`, or None if there is none that can be read."""
     try:
         record = json.loads((Path(folder) / "run.json").read_text())
-        return record if {"fingerprint", "run", "accuracy", "nll"} <= record.keys() else None
+        complete = record.keys() >= RECORD_KEYS and record["run"].keys() >= {"data", "recipe", "n_labels", "seed", "draw"}
+        return record if complete else None
     except (OSError, ValueError, AttributeError):
         return None
 

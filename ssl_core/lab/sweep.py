@@ -9,9 +9,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -138,10 +138,7 @@ class Board:
         self.done.append(execution)
         self.n_failed += bool(error)
         seconds = time.monotonic() - execution.started
-        if error:
-            result = f"FAILED: {error}"
-        else:
-            result = f"{100 * runs.read(execution.folder)['accuracy']:.2f} %"
+        result = f"FAILED: {error}" if error else f"{100 * runs.read(execution.folder)['accuracy']:.2f} %"
         self._say(f"{self._counts()} · {execution.run} · {result} · {_duration(seconds)}")
 
     def tick(self) -> None:
@@ -192,15 +189,17 @@ def make_grid(labels: str, recipes: str, seeds: str, **common) -> list[Run]:
             raise ValueError(f"{name}={text!r}: allowed is one value or more, separated by blanks")
         return found
 
-    def number(text: str) -> int | str:
-        return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
-
     return [
         Run(number(n), recipe, number(seed), **common)
         for n in values("LABELS", labels)
         for recipe in values("RECIPES", recipes)
         for seed in values("SEEDS", seeds)
     ]
+
+
+def number(text: str) -> int | str:
+    """The whole number that `text` is, or the text, for a check to refuse."""
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
 
 
 class OutputsLock:
@@ -215,7 +214,9 @@ class OutputsLock:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"OUTPUTS={str(outputs)!r}: another sweep is at work there; wait for it or choose another folder") from None
+            raise ValueError(
+                f"OUTPUTS={str(outputs)!r}: another sweep is at work there; wait for it or choose another folder"
+            ) from None
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
@@ -229,20 +230,24 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with its runs
     try:
         grid = make_grid(given.labels, given.recipes, given.seeds, data=given.data, draw=given.draw, smoke=given.smoke)
-        if not re.fullmatch(r"[1-9]\d*", given.jobs):
-            raise ValueError(f"JOBS={given.jobs!r}: allowed is a whole number from 1")
+        jobs = number(given.jobs)
+        runs.check_whole("JOBS", jobs)
         outputs = runs.ROOT / given.outputs
         lock = OutputsLock(outputs)
         data.fetch_mnist(runs.ROOT / "data")
     except (ValueError, data.DataError) as error:
         sys.exit(f"sweep: {error}")
     with lock.file:
-        failures = sweep(grid, outputs, int(given.jobs))
+        try:
+            failures = sweep(grid, outputs, jobs)
+        except KeyboardInterrupt:
+            sys.exit("sweep: interrupted; the finished runs are kept, and the same command goes on from there")
         for execution, error in failures:
             print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
-        page.build(outputs)
+        page.build(outputs, given.data, given.draw)
     if failures:
         sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again")
 

@@ -1,0 +1,30 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ssl_core import data
+from ssl_core.lab import runs
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def images():
+    """Real MNIST."""
+    return data.load("mnist", runs.ROOT / "data")
+
+
+@pytest.fixture
+def command():
+    """Runs a module of the project as a user's shell would; gives its exit status and what it printed."""
+
+    def run(*arguments: str, **environment: str) -> tuple[int, str]:
+        result = subprocess.run(
+            [sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=runs.ROOT, env=os.environ | environment
+        )
+        return result.returncode, result.stdout + result.stderr
+
+    return run

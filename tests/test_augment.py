@@ -1,0 +1,62 @@
+import pytest
+import torch
+import torchvision.transforms.functional as TF
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms import InterpolationMode
+
+from ssl_core.augment import Augment
+from ssl_core.data import BACKGROUND
+
+angles = st.floats(-40, 40)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    angle=angles, scale=st.floats(0.6, 1.5), shear=angles, shift=st.integers(-5, 5), mode=st.sampled_from(["bilinear", "nearest"])
+)
+def test_it_is_torchvisions_affine(images, angle, scale, shear, shift, mode):
+    x = images.x[:4]
+    ours = Augment((angle,) * 2, (scale,) * 2, (shear,) * 2, (shift,) * 2, interpolation=mode, fill=0.0)(x, generator())
+    theirs = TF.affine(x, angle, [shift, shift], scale, [shear, shear], InterpolationMode(mode))  # outside: 0
+    # Nearest neighbours of a point half-way between two pixels may differ by rounding: a few pixels of the 3136.
+    differs = (ours - theirs).abs() > 1e-3
+    assert differs.float().mean() < (0.01 if mode == "nearest" else 0.002)
+
+
+def test_the_identity_changes_nothing(images):
+    assert torch.allclose(Augment()(images.x[:5], generator()), images.x[:5], atol=1e-5)
+
+
+def test_outside_is_background(images):
+    moved = Augment(translate=(28, 28))(images.x[:5], generator())
+    assert torch.allclose(moved, torch.full_like(moved, BACKGROUND), atol=1e-6)
+
+
+def test_each_image_of_a_batch_has_a_draw_of_its_own(images):
+    same = images.x[:1].repeat(8, 1, 1, 1)
+    for augment in (Augment(rotation=(-20, 20)), Augment(elastic=0.5)):
+        moved = augment(same, generator())
+        assert len({tuple(image.flatten().tolist()) for image in moved}) == 8
+
+
+def test_draws_follow_the_generator_alone(images):
+    augment = Augment(rotation=(-20, 20), translate=(-3, 3), elastic=0.7)
+    torch.manual_seed(1)
+    first = augment(images.x[:8], generator(5))
+    torch.manual_seed(2)
+    assert torch.equal(first, augment(images.x[:8], generator(5)))
+    assert not torch.equal(first, augment(images.x[:8], generator(6)))
+
+
+def test_elastic_displaces_by_about_its_pixels():
+    shift = Augment(elastic=0.7)._displacement(500, 28, 28, generator()) * 14  # from [-1, 1] coordinates to pixels
+    at_knot = shift[:, 0, 0]  # a corner is a knot: nothing is interpolated there
+    assert at_knot.std().item() == pytest.approx(0.7, rel=0.1)
+    assert shift.mean().abs().item() < 0.02
+    step = (shift[:, :, 1:] - shift[:, :, :-1]).abs().mean().item()
+    assert step < 0.25  # smooth: neighbouring pixels move together

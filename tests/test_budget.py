@@ -1,0 +1,95 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssl_core.lab import budget
+
+SIZES = [50, 250, 1000, 6000]
+curves = st.lists(st.floats(0.1, 1.0), min_size=4, max_size=4).map(lambda values: pd.Series(values, index=SIZES))
+
+
+def results(rows):
+    return pd.DataFrame(rows, columns=["recipe", "n_labels", "seed", "accuracy"]).assign(nll=0.1, seconds=1.0)
+
+
+def test_a_curve_has_mean_spread_and_number_of_seeds():
+    found = budget.curve(results([("a", 50, 0, 0.8), ("a", 50, 1, 0.9), ("a", 250, 0, 0.95)]))
+    assert found["mean"].tolist() == pytest.approx([0.85, 0.95])
+    assert found["std"][0] == pytest.approx(np.std([0.8, 0.9], ddof=1)) and np.isnan(found["std"][1])
+    assert found["n"].tolist() == [2, 1]
+
+
+def test_gain_is_paired_by_seed():
+    rows = [
+        ("best", 50, 0, 0.9),
+        ("best", 50, 1, 0.8),
+        ("best", 50, 2, 0.1),
+        ("supervised", 50, 0, 0.7),
+        ("supervised", 50, 1, 0.6),
+    ]
+    found = budget.gain(results(rows), "best")
+    assert found["mean"].tolist() == pytest.approx([0.2]) and found["n"].tolist() == [2]  # seed 2 has no partner
+    assert found["std"].tolist() == pytest.approx([0.0])
+    assert budget.gain(results(rows[:3]), "best").empty
+
+
+@given(curves)
+def test_each_measured_size_matches_itself_or_a_smaller_one(means):
+    for n, accuracy in means.items():
+        assert budget.labels_to_match(means, accuracy) <= n * (1 + 1e-9)
+
+
+@given(curves, st.floats(0, 1.2), st.floats(0, 1.2))
+def test_more_accuracy_never_needs_fewer_labels(means, one, other):
+    low, high = sorted((one, other))
+    few, many = budget.labels_to_match(means, low), budget.labels_to_match(means, high)
+    assert np.isnan(many) or few <= many
+    assert np.isnan(budget.labels_to_match(means, means.max() + 0.01))
+
+
+def test_labels_are_interpolated_on_a_logarithmic_axis():
+    means = pd.Series({100: 0.9, 10_000: 0.98})
+    assert budget.labels_to_match(means, 0.94) == pytest.approx(1000)
+    assert budget.labels_to_match(means, 0.5) == 100
+
+
+@given(curves)
+def test_beyond_the_recommended_size_no_doubling_is_worth_it(means):
+    n = budget.recommend(means, 0.005)
+    assert all((means[m] - means[n]) / np.log2(m / n) <= 0.005 for m in SIZES if m > n)
+    for smaller in (m for m in SIZES if m < n):
+        assert any((means[m] - means[smaller]) / np.log2(m / smaller) > 0.005 for m in SIZES if m > smaller)
+
+
+def test_the_recommendation_by_hand():
+    assert budget.recommend(pd.Series({50: 0.90, 250: 0.97, 1000: 0.975, 6000: 0.985})) == 250
+    assert budget.recommend(pd.Series({50: 0.90, 6000: 0.985})) == 6000
+    assert budget.recommend(pd.Series({50: 0.99})) == 50
+
+
+def test_tables_and_words_say_what_was_measured():
+    rows = [("best", 50, 0, 0.97), ("supervised", 50, 0, 0.88), ("supervised", 250, 0, 0.96), ("supervised", 1000, 0, 0.98)]
+    table = results(rows)
+    curve = budget.curve(table)
+    assert budget.accuracy_table(curve).loc[50].to_dict() == {"best": "97.00 (1)", "supervised": "88.00 (1)"}
+    assert budget.accuracy_table(curve).loc[250, "best"] == "–"
+    assert budget.labels_saved_table(curve).loc[50].tolist() == ["500"]
+    assert "with 50 labels" in budget.in_words(table) and "**about 500**" in budget.in_words(table)
+    assert "One seed only" in budget.in_words(table)
+    assert "With `supervised`: **M = 1000**" in budget.verdict(curve)
+
+
+def test_beside_the_report():
+    record = {
+        "run": {"recipe": "published", "n_labels": 6000, "seed": 0},
+        "untrained": {"accuracy": 0.1, "nll": 2.306},
+        "test_accuracy": {"1": 0.84, "5": 0.97, "10": 0.98, "15": 0.983},
+        "nll": 0.06,
+        "accuracy": 0.983,
+    }
+    table = budget.beside_report([record])
+    assert table.loc["M = 6000, after epoch 15"].tolist() == ["98.28", "98.30 (1)"]
+    assert table.loc["untrained, NLL"].tolist() == ["2.3059", "2.3060 (1)"]
+    assert budget.beside_report([]).empty

@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.spatial
+import scipy.stats
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ssl_core import losses
+
+logits_pairs = st.integers(1, 8).flatmap(
+    lambda n: st.tuples(*[arrays(np.float64, (n, 10), elements=st.floats(-30, 30, allow_subnormal=False))] * 2)
+)
+
+
+def leaf(values) -> torch.Tensor:
+    return torch.tensor(np.asarray(values, dtype=np.float64), requires_grad=True)
+
+
+@given(logits_pairs)
+def test_entropy_is_scipys_of_the_softmax(pair):
+    logits = torch.from_numpy(pair[0])
+    expected = scipy.stats.entropy(scipy.special.softmax(pair[0], axis=1), axis=1).mean()
+    assert losses.entropy(logits).item() == pytest.approx(expected, abs=1e-9)
+
+
+@given(logits_pairs)
+def test_consistency_is_the_mean_squared_difference_of_probabilities(pair):
+    p, q = (scipy.special.softmax(x, axis=1) for x in pair)
+    found = losses.consistency(*map(torch.from_numpy, pair)).item()
+    assert found == pytest.approx(((p - q) ** 2).mean(), abs=1e-12)
+    assert losses.consistency(torch.from_numpy(pair[0]), torch.from_numpy(pair[0])).item() == 0
+
+
+@given(arrays(np.float64, (7, 5), elements=st.floats(-9, 9)), arrays(np.float64, (3, 5), elements=st.floats(-9, 9)))
+def test_clustering_is_the_mean_distance_to_the_nearest_centroid(features, centroids):
+    expected = scipy.spatial.distance.cdist(features, centroids).min(axis=1).mean()
+    assert losses.clustering(torch.from_numpy(features), torch.from_numpy(centroids)).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_entropy_by_hand():
+    assert losses.entropy(torch.zeros(3, 10)).item() == pytest.approx(math.log(10))
+    assert losses.entropy(torch.tensor([[200.0, 0.0]])).item() == 0.0  # exact at certainty, and no NaN
+
+
+def test_minimising_entropy_makes_predictions_surer():
+    logits = leaf([[1.0, 0.0, -1.0]])
+    losses.entropy(logits).backward()
+    surer = (logits - logits.grad).softmax(1)
+    assert surer.max() > logits.softmax(1).max()
+
+
+def test_clustering_by_hand_and_its_gradient():
+    features, centroids = leaf([[3.0, 4.0], [10.0, 0.0]]), leaf([[0.0, 0.0], [10.0, 1.0]])
+    loss = losses.clustering(features, centroids)
+    loss.backward()
+    assert loss.item() == (5.0 + 1.0) / 2
+    assert features.grad.tolist() == pytest.approx(np.array([[0.3, 0.4], [0.0, -0.5]]))  # towards the nearest, halved by the mean
+    assert centroids.grad is None
+
+
+def test_clustering_has_a_finite_gradient_on_a_centroid():
+    features = leaf([[1.0, 2.0]])
+    losses.clustering(features, torch.tensor([[1.0, 2.0]], dtype=torch.float64)).backward()
+    assert features.grad.isfinite().all()
+
+
+def test_gradient_of_consistency_flows_through_both_views():
+    one, other = leaf([[1.0, 0.0]]), leaf([[0.0, 1.0]])
+    losses.consistency(one, other).backward()
+    assert one.grad.abs().sum() > 0 and other.grad.abs().sum() > 0
+
+
+def test_centroids_are_class_means_without_gradient_and_skip_absent_classes():
+    features = leaf([[1.0, 1.0], [3.0, 5.0], [7.0, 7.0]])
+    centroids = losses.class_centroids(features, torch.tensor([2, 2, 9]))
+    assert centroids.tolist() == [[2.0, 3.0], [7.0, 7.0]]
+    assert not centroids.requires_grad and centroids.isfinite().all()
+
+
+def test_pseudo_label_by_hand():
+    probabilities = leaf([[0.95, 0.05], [0.6, 0.4], [0.1, 0.9]])
+    logits = leaf([[0.0, 0.0], [5.0, 0.0], [0.0, 2.0]])
+    loss = losses.pseudo_label(probabilities, logits, threshold=0.9)
+    loss.backward()
+    sure = [math.log(2), -math.log(math.exp(2) / (1 + math.exp(2)))]  # the second image is not sure enough, but counts in N
+    assert loss.item() == pytest.approx(sum(sure) / 3)
+    assert probabilities.grad is None
+    assert logits.grad[1].tolist() == [0, 0] and logits.grad[0].abs().sum() > 0

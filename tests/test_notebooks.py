@@ -1,0 +1,75 @@
+"""Every notebook, executed by papermill with short parameters on real MNIST, and its copy again by nbval."""
+
+import subprocess
+import sys
+
+import papermill
+import pytest
+
+from ssl_core.lab import runs
+
+NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def outputs(images, tmp_path_factory):
+    return tmp_path_factory.mktemp("notebooks")
+
+
+def execute(outputs, name, parameters):
+    copy = outputs / name
+    papermill.execute_notebook(
+        runs.ROOT / "notebooks" / name, copy, parameters, kernel_name="python3", progress_bar=False, cwd=runs.ROOT / "notebooks"
+    )
+    return copy
+
+
+def nbval(copy):
+    """`pytest --nbval-lax` runs each cell again and fails if one raises: the notebooks' own asserts decide."""
+    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "300", "-p", "no:cacheprovider"]
+    return subprocess.run([sys.executable, "-m", "pytest", *options, str(copy)], capture_output=True, text=True, cwd=copy.parent)
+
+
+def test_train_then_results(outputs):
+    for recipe in ("supervised", "best"):
+        folder = outputs / "mnist" / recipe / "m50" / "seed0"
+        short = {"n_labels": 50, "recipe": recipe, "smoke": True, "folder": str(folder)}
+        copy = execute(outputs, "train.ipynb", short)
+        assert runs.read(folder)["run"]["recipe"] == recipe
+        copy.rename(folder / "train.ipynb")
+    checked = nbval(folder / "train.ipynb")
+    assert checked.returncode == 0, checked.stdout
+
+    checked = nbval(execute(outputs, "results.ipynb", {"outputs": str(outputs)}))
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_nbval_notices_a_cell_that_fails(outputs):
+    """The check above can fail: a results notebook without results does."""
+    (outputs / "empty").mkdir()
+    with pytest.raises(papermill.PapermillExecutionError, match="no finished run there"):
+        execute(outputs / "empty", "results.ipynb", {"outputs": str(outputs / "empty")})
+    assert nbval(outputs / "empty" / "results.ipynb").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"n_lables": 1000}, "ValueError: unknown notebook parameter n_lables: allowed is data, draw, folder, n_labels, recipe"),
+        ({"n_labels": 0}, "ValueError: n_labels=0: allowed is a whole number from 1 to 60000"),
+        ({"smoke": "true"}, "ValueError: smoke='true': allowed is True or False"),
+        ({"threads": 0}, "ValueError: threads=0: allowed is a whole number from 1"),
+    ],
+)
+def test_a_bad_notebook_parameter_stops_before_training(outputs, parameters, message):
+    folder = outputs / "never"
+    with pytest.raises(papermill.PapermillExecutionError) as error:
+        execute(outputs, "train.ipynb", {"smoke": True, "folder": str(folder)} | parameters)
+    assert message in str(error.value)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_committed_without_outputs(notebook):
+    check = subprocess.run([sys.executable, "-m", "nbstripout", "--verify", str(notebook)], capture_output=True, text=True)
+    assert check.returncode == 0, check.stdout + check.stderr

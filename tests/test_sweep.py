@@ -1,0 +1,171 @@
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pandas as pd
+import pytest
+
+from ssl_core.lab import runs, sweep
+from ssl_core.lab.runs import Run
+
+SMOKE = ("--labels", "50", "--recipes", "supervised published", "--smoke")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def swept(images, tmp_path_factory):
+    """The outputs of a real sweep of two runs of a few steps."""
+    outputs = tmp_path_factory.mktemp("swept")
+    sweep.main([*SMOKE, "--outputs", str(outputs)])
+    return outputs
+
+
+def test_a_sweep_leaves_records_notebooks_weights_table_and_page(swept):
+    table = pd.read_csv(swept / "results.csv")
+    assert {"data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"} <= set(table)
+    assert sorted(table["recipe"]) == ["published", "supervised"] and table["accuracy"].between(0, 1).all()
+    for recipe in ("supervised", "published"):
+        folder = swept / "mnist" / recipe / "m50" / "seed0"
+        assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "run.json", "train.ipynb"]
+        cells = nbformat.read(folder / "train.ipynb", as_version=4).cells
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert sum("image/png" in output.get("data", {}) for output in outputs) >= 9
+        assert f"mnist/{recipe}/m50/seed0 · epoch  2/2" in "".join(output.get("text", "") for output in outputs)
+    html = (swept / "results.html").read_text()
+    assert "data:image/png" in html and "from ssl_core" not in html
+    for link in ('src="http', "src='http", 'href="http', "@import", "url(http"):
+        assert link not in html, "the page must be complete without a network"
+
+
+def test_what_is_finished_is_not_repeated(swept, capsys):
+    before = contents(swept / "mnist")
+    sweep.main([*SMOKE, "--outputs", str(swept)])
+    assert "2 runs: 2 finished before, 0 to do" in capsys.readouterr().out
+    assert contents(swept / "mnist") == before
+
+
+def test_two_sweeps_at_once_on_one_folder_are_refused(swept, command):
+    before = contents(swept)
+    with (swept / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        status, said = command("ssl_core.lab.sweep", *SMOKE, "--outputs", str(swept))
+    assert status != 0 and "another sweep is at work there" in said
+    assert contents(swept) == before
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project, to break: gives a function that runs its sweep and returns status and output."""
+    for name in ("ssl_core", "notebooks", "pyproject.toml"):
+        source = runs.ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "data").symlink_to(runs.ROOT / "data")
+    return tmp_path
+
+
+def start(project, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssl_core.lab.sweep", *arguments],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def insert(project, cell):
+    path = project / "notebooks" / "train.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(3, nbformat.v4.new_code_cell(cell))
+    nbformat.write(notebook, path)
+
+
+def test_a_failed_run_keeps_its_notebook_spares_the_rest_and_is_tried_again(project):
+    insert(project, "if recipe == 'published' and not (runs.ROOT / 'mended').exists():\n    raise RuntimeError('made to fail')")
+    folder = project / "outputs" / "mnist" / "published" / "m50" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"fingerprint": "of older code", "run": {}, "accuracy": 0.5, "nll": 1}')
+    before = contents(folder)
+
+    process = start(project, *SMOKE)
+    said = process.communicate()[0]
+    assert process.returncode != 0
+    failed = folder.with_name("seed0.failed") / "train.ipynb"
+    assert "FAILED mnist/published/m50/seed0: RuntimeError: made to fail" in said and str(failed) in said
+    assert "1 of 2 runs failed" in said
+    traces = [output for cell in nbformat.read(failed, as_version=4).cells for output in cell.get("outputs", [])]
+    assert any(output.output_type == "error" and output.evalue == "made to fail" for output in traces)
+    assert contents(folder) == before, "what an earlier sweep finished is not touched by a failure"
+    table = pd.read_csv(project / "outputs" / "results.csv")
+    assert table["recipe"].tolist() == ["supervised"], "the other run finished, and is in the table"
+
+    (project / "mended").touch()
+    process = start(project, *SMOKE)
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert "2 runs: 1 finished before, 1 to do" in said
+    assert not failed.exists() and pd.read_csv(project / "outputs" / "results.csv")["current"].all()
+
+
+def test_an_interrupted_sweep_ends_its_runs_and_goes_on_when_called_again(project):
+    insert(project, "import time\nif not (runs.ROOT / 'go').exists():\n    time.sleep(600)")
+    process = start(project, *SMOKE)
+    deadline = time.monotonic() + 60
+    while len(list(project.glob("outputs/mnist/*/m50/seed0.part/train.ipynb"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode != 0 and "interrupted" in said and "Traceback" not in said
+    (project / "go").touch()
+    process = start(project, *SMOKE)
+    assert "2 runs: 0 finished before, 2 to do" in process.communicate()[0] and process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--labels", "0"), "sweep: n_labels=0: allowed is a whole number from 1 to 60000"),
+        (("--labels=-5",), "sweep: n_labels=-5: allowed is a whole number from 1 to 60000"),
+        (("--labels", "50 60001"), "sweep: n_labels=60001: allowed is a whole number from 1 to 60000"),
+        (("--labels", "many"), "sweep: n_labels='many': allowed is a whole number from 1 to 60000"),
+        (("--labels", "50.5"), "sweep: n_labels='50.5': allowed is a whole number from 1 to 60000"),
+        (("--labels", " "), "sweep: LABELS=' ': allowed is one value or more, separated by blanks"),
+        (("--recipes", "best bset"), "sweep: recipe='bset': allowed is published, supervised, corrected, best"),
+        (("--seeds=-1",), "sweep: seed=-1: allowed is a whole number from 0 to 4294967295"),
+        (("--seeds", "1.5"), "sweep: seed='1.5': allowed is a whole number from 0 to 4294967295"),
+        (("--data", "letters"), "sweep: data='letters': allowed is mnist"),
+        (("--draw", "lucky"), "sweep: draw='lucky': allowed is random, stratified"),
+        (("--jobs", "0"), "sweep: JOBS=0: allowed is a whole number from 1"),
+        (("--outputs", "/proc/nowhere"), "sweep: OUTPUTS='/proc/nowhere': allowed is a folder that can be written to"),
+        (("--outputs", "README.md"), "allowed is a folder that can be written to"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_it_before_anything_starts(swept, command, arguments, message):
+    before = contents(swept)
+    status, said = command("ssl_core.lab.sweep", "--outputs", str(swept), *arguments)
+    assert status != 0
+    assert message in said and said.strip().count("\n") == 0
+    assert contents(swept) == before
+
+
+def test_values_are_separated_by_blanks_or_commas_and_taken_once():
+    grid = sweep.make_grid("50, 250 50", "best", "0 1")
+    assert grid == [Run(50, "best", 0), Run(50, "best", 1), Run(250, "best", 0), Run(250, "best", 1)]
+
+
+def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
+    done, running = (sweep.Execution(Run(n, "best", 0), tmp_path, 1) for n in (50, 250))
+    board = sweep.Board([done, running])
+    board.done, running.fraction = [done], 0.5
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: board.start + 300)
+    share = (done.work + 0.5 * running.work) / (done.work + running.work)
+    assert board._time_to_go() == f"about {300 * (1 / share - 1):.0f} s to go"

@@ -1,0 +1,203 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.functional as TF
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssl_core import data, train
+from ssl_core.losses import class_centroids
+from ssl_core.model import untrained
+from ssl_core.recipes import BEST, CORRECTED, PUBLISHED, RECIPES, SUPERVISED, TERMS
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def tiny(recipe, epochs=2, steps=3):
+    return replace(recipe, epochs=epochs, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and steps)
+
+
+def fit(images, recipe, n_labels=50, seed=0, draw="random", **changes):
+    parts = data.split(images.y, n_labels, seed, draw)
+    x_u = images.x[parts.unlabeled][:2000]
+    return train.fit(untrained(seed), images.x[parts.labeled], images.y[parts.labeled], x_u, replace(recipe, **changes), seed)
+
+
+def same_weights(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_same_seed_gives_the_same_numbers_whatever_the_global_state(images, recipe):
+    one = fit(images, tiny(recipe))
+    torch.manual_seed(99)
+    np.random.seed(99)
+    two, other = fit(images, tiny(recipe)), fit(images, tiny(recipe), seed=1)
+    assert same_weights(one.model, two.model) and not same_weights(one.model, other.model)
+
+    def numbers(found):
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in found.history]
+
+    assert numbers(one) == numbers(two)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_history_is_the_objective_and_its_terms(images, recipe):
+    found = fit(images, tiny(recipe, epochs=6))
+    assert [row["epoch"] for row in found.history] == [1, 2, 3, 4, 5, 6]
+    assert list(found.snapshots) == [1, 5, 6]
+    assert same_weights(found.snapshots[6], found.model) and not same_weights(found.snapshots[1], found.model)
+    for row in found.history:
+        assert set(recipe.terms) == set(row) & set(TERMS)
+        assert row["total"] == pytest.approx(sum(recipe.weights[name] * row[name] for name in recipe.terms), rel=1e-4)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_it_learns(images, recipe):
+    found = fit(images, tiny(recipe, epochs=12, steps=10), n_labels=500)
+    evaluation = train.evaluate(found.model, images.x_test[:2000], images.y_test[:2000])
+    assert evaluation.accuracy > 0.6
+    assert found.history[-1]["supervised"] < 0.7 * found.history[0]["supervised"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("n_labels", [1, 10, 250])
+def test_a_digit_without_a_label_makes_no_nan(images, recipe, n_labels):
+    found = fit(images, tiny(recipe), n_labels=n_labels)
+    assert all(p.isfinite().all() for p in found.model.parameters())
+    assert all(math.isfinite(value) for row in found.history for value in row.values())
+
+
+def test_published_is_the_reports_printed_loop(images):
+    """A plain transcription of the report's loop takes the same steps: ReLU before pooling, torchvision's affine, Σ p log p."""
+    parts = data.split(images.y, 500, 0)
+    x_l, y_l, x_u = images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled][:2000]
+    ours = train.fit(untrained(0), x_l, y_l, x_u, replace(PUBLISHED, epochs=2), seed=0)
+
+    model = untrained(0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    same_draws = generator(0)
+    draws = train.index_batches(500, 2000, PUBLISHED, same_draws)
+    rows = []
+    for _ in range(2):
+        batches = next(draws)
+        with torch.no_grad():
+            features = model(x_l)[1]
+            centroids = torch.stack([features[y_l == c].mean(0) for c in range(10)])
+        for labeled, unlabeled in batches:
+            # Ours draws an angle, a scale, two shears and two shifts for each image, here all from ranges of no width.
+            for shape in ((200,), (200,), (200, 2), (200, 2)):
+                torch.rand(shape, generator=same_draws)
+            x = x_u[unlabeled]
+            turned = TF.affine(x, angle=15, translate=[0.1, 0.1], scale=1.0, shear=[0.0, 0.0])
+            logits_l, _ = model(x_l[labeled])
+            logits_u, features_u = model(x)
+            p, p_turned = F.softmax(logits_u, 1), F.softmax(model(turned)[0], 1)
+            distances = torch.stack([(features_u - c).norm(dim=1) for c in centroids], 1)
+            supervised = F.cross_entropy(logits_l, y_l[labeled])
+            clustering = distances.min(1).values.mean()
+            consistency = F.mse_loss(p, p_turned)
+            printed_entropy = (p * torch.log(p + 1e-8)).sum(1).mean()
+            total = supervised + 0.1 * clustering + 0.5 * consistency + 0.05 * printed_entropy
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+            rows.append(total.item())
+    expected = [np.mean(rows[:3]), np.mean(rows[3:])]
+    assert [row["total"] for row in ours.history] == pytest.approx(expected, rel=2e-3)
+    for mine, theirs in zip(ours.model.parameters(), model.parameters(), strict=True):
+        assert (mine - theirs).abs().max() < 1e-3
+
+
+def test_gradient_reaches_the_network_from_each_term_alone(images):
+    x = images.x[:20]
+    for name in TERMS:
+        recipe = replace(BEST, weights={name: 1.0}, threshold=0.0)
+        model = untrained(0)
+        centroids = class_centroids(train.embed(model, x), images.y[:20])
+        batch = train.views(x, images.y[:20], x, recipe, generator())
+        terms = train.loss_terms(model, train.Teacher(model, recipe), batch, centroids, recipe)
+        assert list(terms) == [name]
+        terms[name].backward()
+        assert model.conv1.weight.grad.abs().sum() > 0, name
+
+
+def test_the_teacher_is_the_average_of_the_weights_and_is_not_trained(images):
+    model = untrained(0)
+    teacher = train.Teacher(model, replace(BEST, ema_decay=0.5))
+    weights = []
+    for value in (1.0, 2.0, 4.0):
+        with torch.no_grad():
+            model.linear2.bias.fill_(value)
+        teacher.update(model)
+        weights.append(teacher.model.linear2.bias[0].item())
+    assert weights == [1.0, 1.5, 2.75]  # the first, the mean of two, then half old and half new
+    assert not any(p.requires_grad for p in teacher.model.parameters())
+
+
+def test_alignment_evens_out_the_predicted_classes(images):
+    x = images.x[:500]
+    plain = train.Teacher(untrained(0), replace(BEST, align_decay=0.0)).probabilities(x)
+    teacher = train.Teacher(untrained(0), replace(BEST, align_decay=0.5))
+    for _ in range(20):
+        aligned = teacher.probabilities(x)
+    assert torch.allclose(aligned.sum(1), torch.ones(500), atol=1e-5)
+    assert aligned.mean(0).std() < 0.2 * plain.mean(0).std()
+
+
+def test_without_averaging_the_teacher_is_the_model(images):
+    found = fit(images, tiny(replace(BEST, ema_decay=0.0)))
+    assert found.model is not None and all(p.isfinite().all() for p in found.model.parameters())
+
+
+def test_a_loss_that_is_not_finite_stops_at_once(images):
+    with pytest.raises(FloatingPointError, match=r"recipe 'supervised' is not finite at step \d+: .*supervised"):
+        fit(images, tiny(SUPERVISED, epochs=50), learning_rate=1e30)
+
+
+def test_all_labelled_still_trains(images):
+    """With 60,000 labels nothing is unlabelled; the notebook then lets the same images serve again without theirs."""
+    x, y = images.x[:300], images.y[:300]
+    for recipe in (CORRECTED, BEST, PUBLISHED):
+        assert train.fit(untrained(0), x, y, x, tiny(recipe), 0).history
+
+
+@settings(deadline=None, max_examples=25)
+@given(n_l=st.integers(1, 700), n_u=st.integers(1, 700))
+def test_report_batches_walk_both_sets_until_the_shorter_ends(n_l, n_u):
+    epoch = next(train.index_batches(n_l, n_u, PUBLISHED, generator()))
+    assert len(epoch) == PUBLISHED.steps_for(n_l, n_u) == min(math.ceil(n_l / 200), math.ceil(n_u / 200))
+    for side, n in ((0, n_l), (1, n_u)):
+        seen = torch.cat([pair[side] for pair in epoch])
+        assert len(seen.unique()) == len(seen) and seen.max() < n
+    if n_l <= n_u:
+        assert sum(len(labeled) for labeled, _ in epoch) == n_l
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 300), size=st.integers(1, 100), count=st.integers(1, 40))
+def test_full_batches_are_full_and_even(n, size, count):
+    stream = train._full_batches(n, size, generator())
+    batches = [next(stream) for _ in range(count)]
+    assert {len(batch) for batch in batches} == {size}
+    times = torch.bincount(torch.cat(batches), minlength=n)
+    assert times.max() - times.min() <= 1
+
+
+def test_evaluation_is_scikit_learns(images):
+    model = fit(images, tiny(SUPERVISED, epochs=4)).model
+    x, y = images.x_test[:1234], images.y_test[:1234]
+    found = train.evaluate(model, x, y)
+    truth, guess, p = y.numpy(), found.predictions.numpy(), found.probabilities.double().numpy()
+    assert found.accuracy == pytest.approx(sklearn.metrics.accuracy_score(truth, guess))
+    assert found.nll == pytest.approx(sklearn.metrics.log_loss(truth, p / p.sum(1, keepdims=True)), rel=1e-4)
+    assert (found.confusion.numpy() == sklearn.metrics.confusion_matrix(truth, guess, labels=range(10))).all()
+    recall = sklearn.metrics.recall_score(truth, guess, average=None, zero_division=0)
+    assert found.recall.tolist() == pytest.approx(recall.tolist())
