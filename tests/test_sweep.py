@@ -168,4 +168,5 @@ def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
     board.done, running.fraction = [done], 0.5
     monkeypatch.setattr(sweep.time, "monotonic", lambda: board.start + 300)
     share = (done.work + 0.5 * running.work) / (done.work + running.work)
-    assert board._time_to_go() == f"about {300 * (1 / share - 1):.0f} s to go"
+    assert board._time_to_go() == f"about {sweep._duration(300 * (1 / share - 1))} to go"
+    assert sweep._duration(89.6) == "90 s" and sweep._duration(150) == "2 min"

@@ -1,14 +1,16 @@
-"""From records to what people look at: results.csv, the executed results notebook, and the page made from it."""
+"""From records to what people look at: results.csv, the results notebook and its page; the README's figure and table."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 from nbconvert import HTMLExporter
 
-from . import runs
+from . import budget, plots, runs
 
 NOTEBOOK = runs.ROOT / "notebooks" / "results.ipynb"
 # A shell of our own: nbconvert's links scripts from the network, and the page must be complete without one.
@@ -69,14 +71,39 @@ def as_page(notebook: Path) -> str:
     return SHELL.format(title="How many digits must be labelled?", body=body)
 
 
+def readme_table(results: pd.DataFrame) -> str:
+    """The README's table, Markdown: a row for each number of labels, from the most; mean ± std (seeds), in per cent."""
+    table = budget.accuracy_table(budget.curve(results)).sort_index(ascending=False)
+    recipes = sorted(table.columns, key=plots.order, reverse=True)
+    printed = {6000: "98.28", 500: "“95 plus”", 50: "“the lowest”"}
+    lines = [["labels M", "the report prints", *(f"`{name}`" for name in recipes)], ["---:"] * (2 + len(recipes))]
+    lines += [[str(n), printed.get(n, "–"), *row[recipes]] for n, row in table.iterrows()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def refer(outputs: Path) -> None:
+    """Writes the reference that the README shows, from the finished runs: its table, its figure, and the README's own table."""
+    results = runs.table([record for record in runs.records(outputs) if record["current"]])
+    folder = runs.ROOT / "outputs" / "reference"
+    columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes"]
+    runs.write_atomically(folder / "results.csv", results[columns].to_csv(index=False, float_format="%.6g"))
+    plots.accuracy_by_labels(budget.curve(results)).savefig(folder / "accuracy.png", dpi=150)
+    readme = runs.ROOT / "README.md"
+    marked = re.compile(r"(<!-- results -->\n).*?(\n<!-- end of results -->)", re.DOTALL)
+    runs.write_atomically(readme, marked.sub(lambda m: m[1] + readme_table(results) + m[2], readme.read_text()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.page", description=__doc__)
     parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
     parser.add_argument("--data", default="mnist", help="the data set that the page is about")
     parser.add_argument("--draw", default="random", help="how the labelled images were drawn")
+    parser.add_argument("--reference", action="store_true", help="also renew outputs/reference and the README's table")
     given = parser.parse_args()
     if not build(runs.ROOT / given.outputs, given.data, given.draw):
         sys.exit(1)
+    if given.reference:
+        refer(runs.ROOT / given.outputs)
 
 
 if __name__ == "__main__":

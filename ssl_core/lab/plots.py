@@ -223,7 +223,7 @@ def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised"
 
 def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...]) -> Figure:
     """Confusion matrices, summed over seeds: a row for each recipe, a column for each number of labels."""
-    recipes = sorted({recipe for recipe, _ in matrices}, key=_order)
+    recipes = sorted({recipe for recipe, _ in matrices}, key=order)
     sizes = sorted({n for _, n in matrices})
     figure, axes = plt.subplots(
         len(recipes), len(sizes), figsize=(2.3 * len(sizes), 2.5 * len(recipes)), squeeze=False, sharex=True, sharey=True
@@ -243,10 +243,10 @@ def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[s
 
 
 def _by_recipe(curve: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return sorted(curve.groupby("recipe"), key=lambda item: _order(item[0]))
+    return sorted(curve.groupby("recipe"), key=lambda item: order(item[0]))
 
 
-def _order(recipe: str) -> tuple[int, str]:
+def order(recipe: str) -> tuple[int, str]:
     """Recipes in the order of STYLE, others after them by name."""
     known = list(STYLE)
     return (known.index(recipe) if recipe in known else len(known), recipe)
