@@ -61,6 +61,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: needs Python 3.11 or newer; name one with PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo 'setup: this Python lacks its venv module; install it: apt install python3-venv'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo 'setup: installing into $(VENV), about 6 GB: one minute to ten'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
 	$(BIN)/python -c 'from ssl_core.data import fetch_mnist; fetch_mnist()'
 	@touch $@
