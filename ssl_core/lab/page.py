@@ -2,12 +2,12 @@
 
 import argparse
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-import papermill
 from nbconvert import HTMLExporter
 
 from . import budget, plots, runs
@@ -49,14 +49,10 @@ def build(outputs: Path, data: str = "mnist", draw: str = "random") -> bool:
         return False
     runs.write_atomically(outputs / "results.csv", runs.table(records).to_csv(index=False))
     executed = outputs / "results.ipynb"
-    papermill.execute_notebook(
-        NOTEBOOK,
-        executed,
-        {"outputs": str(outputs), "data": data, "draw": draw},
-        kernel_name="python3",
-        progress_bar=False,
-        cwd=NOTEBOOK.parent,
-    )
+    command = runs.papermill(NOTEBOOK, executed, {"outputs": str(outputs), "data": data, "draw": draw})
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{NOTEBOOK.name} failed, see {executed}\n{done.stdout[-2000:]}")
     runs.write_atomically(outputs / "results.html", as_page(executed))
     print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {outputs / 'results.html'}")
     return True

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -111,6 +112,12 @@ def from_notebook(namespace: Mapping[str, object]) -> Run:
                 raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: allowed is {', '.join(sorted(known))}")
     check_whole("threads", namespace["threads"])
     return Run(**{name: namespace[name] for name in Run.__dataclass_fields__})
+
+
+def papermill(notebook: Path, executed: Path, parameters: Mapping[str, object]) -> list[str]:
+    """The command that executes `notebook` with `parameters` into `executed`, printing what its cells print."""
+    options = ["-y", json.dumps(dict(parameters)), "-k", "python3", "--no-progress-bar", "--log-output"]
+    return [sys.executable, "-m", "papermill", str(notebook), str(executed), *options]
 
 
 def check_whole(name: str, value: object) -> None:

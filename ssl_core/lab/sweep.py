@@ -5,7 +5,6 @@
 
 import argparse
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -43,8 +42,8 @@ class Execution:
     @property
     def work(self) -> float:
         """What the run costs, in images through the network."""
-        settings = self.run.settings
-        return settings.images_for(self.run.n_labels, 60_000 - self.run.n_labels) + OVERHEAD_IMAGES
+        n = self.run.n_labels
+        return self.run.settings.images_for(n, 60_000 - n or 60_000) + OVERHEAD_IMAGES
 
     def execute(self) -> str:
         """Runs the notebook in a folder beside the final one and moves it there if it finished; returns the error, or ''."""
@@ -52,11 +51,9 @@ class Execution:
         shutil.rmtree(self.part, ignore_errors=True)
         self.part.mkdir(parents=True)
         parameters = asdict(self.run) | {"folder": str(self.part), "threads": self.threads}
-        command = [sys.executable, "-m", "papermill", str(runs.NOTEBOOK), str(self.part / "train.ipynb")]
-        options = ["-y", json.dumps(parameters), "-k", "python3", "--no-progress-bar", "--log-output"]
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         self.process = subprocess.Popen(
-            command + options,
+            runs.papermill(runs.NOTEBOOK, self.part / "train.ipynb", parameters),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,7 +73,7 @@ class Execution:
             return ""
         shutil.rmtree(self.failed, ignore_errors=True)
         self.part.rename(self.failed)
-        errors = [line for line in self.lines if re.match(r"\w*(Error|Exception|Interrupt)\b", line)]
+        errors = [line for line in self.lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
         return (errors or [line for line in self.lines if line] or ["no output"])[-1][:300]
 
     def _publish(self) -> None:
