@@ -12,7 +12,9 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
-SWEEP    = $(BIN)/python -m ssl_core.lab.sweep --data '$(DATA)' --draw '$(DRAW)' $(if $(JOBS),--jobs '$(JOBS)')
+SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"}
+# Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS
 
 VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
@@ -27,16 +29,16 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  variables of make sweep, with their values now:'
-	@echo '    LABELS="$(LABELS)" RECIPES="$(RECIPES)" SEEDS="$(SEEDS)"'
-	@echo '    DATA=$(DATA) DRAW=$(DRAW) OUTPUTS=$(OUTPUTS) JOBS=$(or $(JOBS),number of cores)'
+	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
+	@echo "    DATA=$$DATA DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores}"
 
 setup: $(READY)  ## make .venv with everything that is needed, and fetch the data
 
 sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
-	@$(SWEEP) --labels '$(LABELS)' --recipes '$(RECIPES)' --seeds '$(SEEDS)' --outputs '$(OUTPUTS)'
+	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --outputs "$$OUTPUTS"
 
 results: $(READY)  ## build outputs/results.csv and outputs/results.html again, without training
-	@$(BIN)/python -m ssl_core.lab.page --outputs '$(OUTPUTS)' --data '$(DATA)' --draw '$(DRAW)'
+	@$(BIN)/python -m ssl_core.lab.page --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW"
 
 lab: $(READY)  ## explore in JupyterLab
 	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab notebooks/train.ipynb
@@ -45,7 +47,7 @@ test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests
 
 smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
-	@$(SWEEP) --labels '1000 50' --recipes '$(RECIPES)' --seeds 0 --outputs outputs/smoke --smoke
+	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke
 
 reference: $(READY)  ## the README's figure and table: the whole grid, three seeds (40 minutes on two cores)
 	@$(SWEEP) --seeds '0 1 2' --outputs outputs
