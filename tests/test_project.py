@@ -1,6 +1,8 @@
 """What the project says of itself is so: the environment, the README, the Makefile, the style."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -36,7 +38,9 @@ def test_the_science_does_not_know_the_lab():
 
 
 def make(*arguments):
-    return subprocess.run(["make", *arguments], capture_output=True, text=True, cwd=runs.ROOT)
+    # Not as a part of the `make` that runs these tests.
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", *arguments], capture_output=True, text=True, cwd=runs.ROOT, env=alone)
 
 
 def test_make_alone_lists_every_target():
@@ -50,6 +54,25 @@ def test_make_alone_lists_every_target():
 def test_make_refuses_a_variable_that_it_does_not_know():
     result = make("help", "LABEL=50")
     assert result.returncode != 0 and "unknown variable LABEL: allowed is LABELS RECIPES SEEDS" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "python, message",
+    [
+        ("#!/bin/sh\ncase $2 in *ensurepip*) exit 1;; esac", "setup: this Python lacks its venv module; install it: apt install"),
+        ("#!/bin/sh\ncase $2 in *version_info*) exit 1;; esac", "setup: needs Python 3.11 or newer"),
+        ("", "is not there; install it: apt install python3 python3-venv"),
+    ],
+)
+def test_setup_says_what_a_machine_lacks(tmp_path, python, message):
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(runs.ROOT / name, tmp_path)
+    if python:
+        (tmp_path / "python").write_text(python)
+        (tmp_path / "python").chmod(0o755)
+    result = subprocess.run(["make", "setup", f"PYTHON={tmp_path}/python"], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode != 0 and message in result.stdout
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_the_readme_shows_the_reference_results():
