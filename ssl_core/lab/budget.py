@@ -99,7 +99,7 @@ def labels_saved_table(curve: pd.DataFrame, baseline: str = "supervised") -> pd.
             elif accuracy <= reference.iloc[0]:
                 text = f"{reference.index[0]} or fewer"
             else:
-                text = f"{needed:.0f}"
+                text = f"about {_rounded(needed)}"
             table.setdefault(f"{recipe} is matched by {baseline} at", {})[n] = text
     return _labeled(pd.DataFrame(table).sort_index().fillna("–"))
 
@@ -118,8 +118,9 @@ def beside_report(records: list[dict]) -> pd.DataFrame:
             )
 
     untrained, trained = REPORT["untrained"], REPORT["trained at M = 6000"]
-    add("untrained, accuracy", f"{100 * untrained['accuracy']:.2f}", [r["untrained"]["accuracy"] for r in published])
-    add("untrained, NLL", f"{untrained['nll']:.4f}", [r["untrained"]["nll"] for r in published], 1.0)
+    by_seed = {r["run"]["seed"]: r["untrained"] for r in published}  # the same network at every M
+    add("untrained, accuracy", f"{100 * untrained['accuracy']:.2f}", [r["accuracy"] for r in by_seed.values()])
+    add("untrained, NLL", f"{untrained['nll']:.4f}", [r["nll"] for r in by_seed.values()], 1.0)
     at_6000 = [r for r in published if r["run"]["n_labels"] == 6000]
     for epoch, accuracy in REPORT["epochs at M = 6000"].items():
         ours = [r["test_accuracy"][str(epoch)] for r in at_6000 if str(epoch) in r["test_accuracy"]]
@@ -161,9 +162,11 @@ def in_words(results: pd.DataFrame) -> str:
     if {"best", "supervised"} <= set(table["recipe"]):
         line = means(table, "best")
         needed = labels_to_match(means(table, "supervised"), line.iloc[0])
-        match = f"more than {most}" if np.isnan(needed) else f"about {needed:.0f}"
+        match = f"more than {most}" if np.isnan(needed) else f"about {_rounded(needed)}"
         if needed != fewest:
             sentences.append(f"- With {line.index[0]} labels `best` is as good as labels alone are with **{match}**.")
+    worth = ", ".join(f"{recommend(means(table, recipe))} with `{recipe}`" for recipe in table["recipe"].unique())
+    sentences.append(f"- Beyond so many labels, more of them gain less than {100 * WORTH:g} point per doubling: {worth}.")
     seeds = results["seed"].nunique()
     caveat = "One seed only: differences of a few tenths may be chance." if seeds == 1 else f"Means over {seeds} seeds."
     return "\n".join(
@@ -201,6 +204,11 @@ def verdict(curve: pd.DataFrame) -> str:
         + "\n".join(sentences)
         + "\n\nHalf a point per doubling is a matter of taste: whoever pays more for a mistake than for a label will go further."
     )
+
+
+def _rounded(n: float) -> str:
+    """A number of labels that was interpolated: two digits are all that can be meant."""
+    return f"{float(f'{n:.2g}'):.0f}"
 
 
 def _labeled(table: pd.DataFrame) -> pd.DataFrame:

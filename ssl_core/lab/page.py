@@ -24,7 +24,7 @@ SHELL = """<!DOCTYPE html>
 body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }}
 h1, h2, h3 {{ line-height: 1.2; margin-top: 2rem; }}
 img {{ max-width: 100%; height: auto; }}
-table {{ border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
+table {{ border: 0; border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
 th, td {{ padding: 0.25rem 0.75rem; border: 0; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
 th:first-child {{ text-align: left; }}
 code {{ background: #f3f3f3; padding: 0 0.2em; }}

@@ -215,7 +215,7 @@ def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised"
     axis.yaxis.set_major_formatter(FuncFormatter(lambda gain, _: f"{gain:+g}" if gain else "0"))
     axis.yaxis.set_minor_locator(NullLocator())
     label_axis(axis, pd.Series(sorted(sizes)))
-    axis.set(ylabel=f"points above `{baseline}`", title=f"What the unlabelled images add to `{baseline}`")
+    axis.set(ylabel=f"points above {baseline}", title=f"What the unlabelled images add to {baseline}")
     axis.legend()
     plt.close(figure)
     return figure
