@@ -7,6 +7,7 @@ DATA    ?= mnist
 DRAW    ?= random
 OUTPUTS ?= outputs
 JOBS    ?=
+LAB     ?=
 
 PYTHON  ?= python3
 VENV    := .venv
@@ -16,7 +17,7 @@ SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
 export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
@@ -40,8 +41,8 @@ sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results pag
 results: $(READY)  ## build outputs/results.csv and outputs/results.html again, without training
 	@$(BIN)/python -m ssl_core.lab.page --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW"
 
-lab: $(READY)  ## explore in JupyterLab
-	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab notebooks/train.ipynb
+lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"
+	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/train.ipynb $(LAB)
 
 test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests

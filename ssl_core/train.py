@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        return float(self.confusion.diag().sum() / self.confusion.sum())
+        return self.confusion.diag().sum().item() / self.confusion.sum().item()
 
     @property
     def recall(self) -> Tensor:

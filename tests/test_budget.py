@@ -76,6 +76,8 @@ def test_tables_and_words_say_what_was_measured():
     assert budget.accuracy_table(curve).loc[50].to_dict() == {"best": "97.00 (1)", "supervised": "88.00 (1)"}
     assert budget.accuracy_table(curve).loc[250, "best"] == "–"
     assert budget.labels_saved_table(curve).loc[50].tolist() == ["about 500"]
+    gains = budget.gain_table({"best": budget.gain(table, "best")})
+    assert gains.loc[50, "best, points above supervised"] == "+9.00 (1)"
     assert "with 50 labels" in budget.in_words(table) and "**about 500**" in budget.in_words(table)
     assert "50 with `best`, 1000 with `supervised`" in budget.in_words(table)
     assert "One seed only" in budget.in_words(table)

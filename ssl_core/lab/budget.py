@@ -75,16 +75,28 @@ def recommend(means: pd.Series, worth: float = WORTH) -> int:
     raise ValueError("means is empty: allowed is one size or more")
 
 
-def percent(mean: float, std: float = float("nan"), n: int = 1) -> str:
+def percent(mean: float, std: float = float("nan"), n: int = 1, sign: str = "") -> str:
     """`98.12 ± 0.10 (3)`: mean, standard deviation and number of seeds; of a single seed `98.12 (1)`."""
     spread = "" if np.isnan(std) else f" ± {100 * std:.2f}"
-    return f"{100 * mean:.2f}{spread} ({n})"
+    return f"{100 * mean:{sign}.2f}{spread} ({n})"
 
 
 def accuracy_table(curve: pd.DataFrame) -> pd.DataFrame:
     """A row for each number of labels, a column for each recipe, entries as `percent` writes them."""
     entries = curve.assign(text=[percent(*row) for row in zip(curve["mean"], curve["std"], curve["n"], strict=True)])
     return _labeled(entries.pivot(index="n_labels", columns="recipe", values="text").fillna("–"))
+
+
+def gain_table(gains: dict[str, pd.DataFrame], baseline: str = "supervised") -> pd.DataFrame:
+    """A row for each number of labels: the points that each recipe gains over `baseline`, from what `gain` gives for it."""
+    columns = {
+        f"{recipe}, points above {baseline}": pd.Series(
+            [percent(row["mean"], row["std"], int(row["n"]), sign="+") for _, row in rows.iterrows()],
+            index=rows["n_labels"],
+        )
+        for recipe, rows in gains.items()
+    }
+    return _labeled(pd.DataFrame(columns).sort_index().fillna("–"))
 
 
 def labels_saved_table(curve: pd.DataFrame, baseline: str = "supervised") -> pd.DataFrame:
