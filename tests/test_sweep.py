@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ssl_core.lab import runs, sweep
+from ssl_core.lab import page, runs, sweep
 from ssl_core.lab.runs import Run
 
 SMOKE = ("--labels", "50", "--recipes", "supervised published", "--smoke")
@@ -50,6 +50,20 @@ def test_what_is_finished_is_not_repeated(swept, capsys):
     sweep.main([*SMOKE, "--outputs", str(swept)])
     assert "2 runs: 2 finished before, 0 to do" in capsys.readouterr().out
     assert contents(swept / "mnist") == before
+
+
+def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch):
+    (tmp_path / "outputs" / "reference").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    page.refer(swept)
+    reference = pd.read_csv(tmp_path / "outputs" / "reference" / "results.csv")
+    table = pd.read_csv(swept / "results.csv")
+    assert reference["accuracy"].tolist() == pytest.approx(table["accuracy"].tolist(), abs=1e-6)
+    assert (tmp_path / "outputs" / "reference" / "accuracy.png").exists()
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    assert page.readme_table(reference) in readme and "| 50 | “the lowest” |" in readme
 
 
 def test_two_sweeps_at_once_on_one_folder_are_refused(swept, command):
@@ -149,11 +163,12 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_when_called_again(projec
         (("--outputs", "README.md"), "allowed is a folder that can be written to"),
     ],
 )
-def test_bad_input_is_one_line_that_names_it_before_anything_starts(swept, command, arguments, message):
+def test_bad_input_is_one_line_that_names_it_before_anything_starts(swept, arguments, message):
     before = contents(swept)
-    status, said = command("ssl_core.lab.sweep", "--outputs", str(swept), *arguments)
-    assert status != 0
-    assert message in said and said.strip().count("\n") == 0
+    with pytest.raises(SystemExit) as stop:
+        sweep.main(["--outputs", str(swept), *arguments])
+    said = stop.value.code  # a text: the shell shows it, and the status is 1
+    assert message in said and "\n" not in said
     assert contents(swept) == before
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -124,6 +125,16 @@ def check_whole(name: str, value: object) -> None:
     """Raises ValueError unless `value` is a whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r}: allowed is a whole number from 1")
+
+
+def writable(parameter: str, folder: Path) -> Path:
+    """`folder`, made if it is not there; raises ValueError, naming `parameter`, unless files can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"{parameter}={str(folder)!r}: allowed is a folder that can be written to ({error.strerror})") from None
 
 
 def parameter_names() -> list[str]:

@@ -203,11 +203,7 @@ class OutputsLock:
     """Holds an outputs folder for one sweep: two at once would train the same runs into the same places."""
 
     def __init__(self, outputs: Path):
-        try:
-            outputs.mkdir(parents=True, exist_ok=True)
-            self.file = (outputs / ".lock").open("w")
-        except OSError as error:
-            raise ValueError(f"OUTPUTS={str(outputs)!r}: allowed is a folder that can be written to ({error.strerror})") from None
+        self.file = (runs.writable("OUTPUTS", outputs) / ".lock").open("w")
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
