@@ -52,9 +52,9 @@ def test_what_is_finished_is_not_repeated(swept, capsys):
     assert contents(swept / "mnist") == before
 
 
-def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch):
-    (tmp_path / "outputs" / "reference").mkdir(parents=True)
-    (tmp_path / "README.md").write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+@pytest.mark.parametrize("old", ["", "old\n"])
+def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch, old):
+    (tmp_path / "README.md").write_text(f"before\n<!-- results -->\n{old}<!-- end of results -->\nafter\n")
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     page.refer(swept)
     reference = pd.read_csv(tmp_path / "outputs" / "reference" / "results.csv")
@@ -62,7 +62,7 @@ def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch):
     assert reference["accuracy"].tolist() == pytest.approx(table["accuracy"].tolist(), abs=1e-6)
     assert (tmp_path / "outputs" / "reference" / "accuracy.png").exists()
     readme = (tmp_path / "README.md").read_text()
-    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "old\n" not in readme
     assert page.readme_table(reference) in readme and "| 50 | “the lowest” |" in readme
 
 

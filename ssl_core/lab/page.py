@@ -81,12 +81,13 @@ def refer(outputs: Path) -> None:
     """Writes the reference that the README shows, from the finished runs: its table, its figure, and the README's own table."""
     results = runs.table([record for record in runs.records(outputs) if record["current"]])
     folder = runs.ROOT / "outputs" / "reference"
+    folder.mkdir(parents=True, exist_ok=True)
     columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes"]
     runs.write_atomically(folder / "results.csv", results[columns].to_csv(index=False, float_format="%.6g"))
     plots.accuracy_by_labels(budget.curve(results)).savefig(folder / "accuracy.png", dpi=150)
     readme = runs.ROOT / "README.md"
-    marked = re.compile(r"(<!-- results -->\n).*?(\n<!-- end of results -->)", re.DOTALL)
-    runs.write_atomically(readme, marked.sub(lambda m: m[1] + readme_table(results) + m[2], readme.read_text()))
+    marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.DOTALL)
+    runs.write_atomically(readme, marked.sub(lambda m: m[1] + readme_table(results) + "\n" + m[2], readme.read_text()))
 
 
 def main() -> None:

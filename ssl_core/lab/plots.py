@@ -175,7 +175,7 @@ def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
         axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
     axis.set_yscale("log")
     axis.invert_yaxis()
-    ticks = [0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 50, 90]
+    ticks = [0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 90]
     axis.yaxis.set_major_locator(FixedLocator(ticks))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:.1f}".removesuffix(".0")))
     axis.yaxis.set_minor_locator(NullLocator())
