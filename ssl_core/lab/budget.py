@@ -123,8 +123,8 @@ def beside_report(records: list[dict]) -> pd.DataFrame:
 
     def add(what: str, theirs: str, ours: list[float], scale: float = 100.0) -> None:
         if ours:
-            spread = f" ± {scale * np.std(ours, ddof=1):.2f}" if len(ours) > 1 else ""
             decimals = 2 if scale == 100 else 4
+            spread = f" ± {scale * np.std(ours, ddof=1):.{decimals}f}" if len(ours) > 1 else ""
             rows.append(
                 {"what": what, "the report": theirs, "here": f"{scale * np.mean(ours):.{decimals}f}{spread} ({len(ours)})"}
             )
