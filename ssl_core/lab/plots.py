@@ -72,7 +72,7 @@ def loss_curves(history: list[dict[str, float]], weights: dict[str, float]) -> F
     for name, weight in weights.items():
         if name in rows:
             bottom.plot(rows["epoch"], weight * rows[name], label=f"{weight:g} · {name}", color=TERM_COLORS[name])
-    bottom.set(xlabel="epoch", ylabel="share of the loss (nats)")
+    bottom.set(xlabel="epoch", ylabel="share of the loss")
     bottom.legend(fontsize=8)
     plt.close(figure)
     return figure

@@ -93,7 +93,10 @@ class Execution:
 def sweep(grid: list[Run], outputs: Path, jobs: int) -> list[tuple[Execution, str]]:
     """Executes the runs of `grid` that are not finished, `jobs` at a time; returns those that failed, with the error."""
     todo = [run for run in grid if not runs.finished(run, outputs)]
-    print(f"{len(grid)} runs: {len(grid) - len(todo)} finished before, {len(todo)} to do, {jobs} at a time")
+    print(
+        f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {jobs} at a time",
+        flush=True,
+    )
     # The number of threads follows from `jobs` alone: it changes the order of sums, and so the last digits of results.
     threads = max(1, cores() // jobs)
     # The longest first: the last to finish is then a short one, and no core waits for long.
