@@ -132,3 +132,12 @@ def test_writing_replaces_the_whole_file_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         runs.write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+def test_only_current_runs_of_one_data_set_and_one_draw_are_compared():
+    def record(data, draw, current):
+        return {"run": {"data": data, "draw": draw}, "current": current}
+
+    found = [record("mnist", "random", True), record("mnist", "stratified", True), record("mnist", "random", False)]
+    found.append(record("other", "random", True))
+    assert runs.select(found) == found[:1] and runs.select(found, draw="stratified") == found[1:2]

@@ -44,7 +44,7 @@ def build(outputs: Path, data: str = "mnist", draw: str = "random") -> bool:
     The table has every finished run; the notebook and the page show those of one data set and one way to draw the labels.
     """
     records = runs.records(outputs)
-    if not any(r["current"] and (r["run"]["data"], r["run"]["draw"]) == (data, draw) for r in records):
+    if not runs.select(records, data, draw):
         print(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them", file=sys.stderr)
         return False
     runs.write_atomically(outputs / "results.csv", runs.table(records).to_csv(index=False))
@@ -79,7 +79,7 @@ def readme_table(results: pd.DataFrame) -> str:
 
 def refer(outputs: Path) -> None:
     """Writes the reference that the README shows, from the finished runs: its table, its figure, and the README's own table."""
-    results = runs.table([record for record in runs.records(outputs) if record["current"]])
+    results = runs.table(runs.select(runs.records(outputs)))
     folder = runs.ROOT / "outputs" / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes"]

@@ -226,6 +226,11 @@ def records(outputs: str | Path) -> list[dict]:
     return sorted(found, key=lambda r: (r["run"]["data"], r["run"]["recipe"], r["run"]["n_labels"], r["run"]["seed"]))
 
 
+def select(records: list[dict], data: str = "mnist", draw: str = "random") -> list[dict]:
+    """The records that may be compared with each other: current ones, of one data set and one way to draw the labels."""
+    return [r for r in records if r["current"] and (r["run"]["data"], r["run"]["draw"]) == (data, draw)]
+
+
 def _is_current(record: dict) -> bool:
     try:
         return Run(**record["run"]).fingerprint == record["fingerprint"]
