@@ -56,7 +56,7 @@ reference: $(READY)  ## the README's figure and table: three seeds, one of `corr
 	@$(BIN)/python -m ssl_core.lab.page --reference
 
 clean:  ## remove .venv, caches and fetched data; results stay
-	rm -rf $(VENV) data/MNIST .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) data/MNIST data/graphs .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment that is complete has the stamp; one that is not is made anew.

@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 MEAN, STD = 0.1306, 0.3081  # of the training pixels in [0, 1], as the report gives them
 BACKGROUND = -MEAN / STD  # a black pixel, normalised
@@ -102,6 +102,16 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random") -> Split:
         order = order[np.argsort(rank_in_class, kind="stable")]
     order = torch.from_numpy(order)
     return Split(labeled=order[:n_labels], unlabeled=order[n_labels:])
+
+
+def full_batches(n: int, size: int, generator: Generator) -> Iterator[Tensor]:
+    """Endlessly, index batches (size,): every index comes once before any comes twice, and so on."""
+    ahead = torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(ahead) < size:
+            ahead = torch.cat([ahead, torch.randperm(n, generator=generator)])
+        yield ahead[:size]
+        ahead = ahead[size:]
 
 
 def check_name(name: object) -> None:

@@ -55,3 +55,15 @@ def pseudo_label(teacher_probs: Tensor, logits_strong: Tensor, threshold: float)
     confidence, pseudo_labels = teacher_probs.detach().max(dim=1)
     per_image = F.cross_entropy(logits_strong, pseudo_labels, reduction="none")
     return (per_image * (confidence >= threshold)).mean()
+
+
+def contrastive(z_one: Tensor, z_two: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding each image's other view among all views of the batch, by cosine similarity.
+
+    `z_one` and `z_two` (N, D) are projections of two views of the same N images; each of the 2N views has one partner and
+    2N − 2 others to be told from (NT-Xent; SimCLR, Chen et al. 2020, equation 1). No label is used.
+    """
+    n = len(z_one)
+    z = F.normalize(torch.cat([z_one, z_two]), dim=1)
+    similarity = (z @ z.T / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
+    return F.cross_entropy(similarity, torch.arange(2 * n).roll(n))

@@ -10,6 +10,26 @@ from .augment import Augment
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
 
+def half_cosine(progress: float) -> float:
+    """Falls from 1 to 0 as `progress` rises from 0 to 1."""
+    return 0.5 * (1 + cos(pi * progress))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How the graph of neighbours is made, from all images and no label: once for all runs of a sweep."""
+
+    augment: Augment  # of either view
+    steps: int = 1500
+    batch: int = 256  # images, of two views each
+    temperature: float = 0.5  # of the contrastive loss
+    learning_rate: float = 2e-3  # of Adam
+    muon_rate: float = 0.01  # of Muon
+    dimensions: int = 128  # of what the loss compares
+    neighbors: int = 10  # of an image in the graph
+    seed: int = 0  # the graph is the same for all seeds of a run
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The weights of the loss terms, the schedule and the distortions of a run. Raises ValueError for what makes no sense."""
@@ -25,12 +45,18 @@ class Recipe:
     augment_labeled: Augment | None = None  # None: the image as it is
     augment_weak: Augment | None = None  # of an unlabelled image's first view
     augment_strong: Augment | None = None  # of its second view
+    augment_guided: Augment | None = None  # of its second view in the guided steps; None: as in the others
     learning_rate: float = 1e-3  # of Adam
-    cosine_decay: bool = False  # the learning rate falls along a half cosine to zero; otherwise it is constant
+    muon_rate: float = 0.0  # the learning rate of Muon, which then moves the weights of the hidden layers; 0: Adam moves all
+    cosine_decay: bool = False  # the learning rates fall along a half cosine to zero; otherwise they are constant
     weight_decay: float = 0.0  # decoupled (AdamW)
     ema_decay: float = 0.0  # per step, of the averaged weights that teach and are reported; 0: the weights themselves
     threshold: float = 0.95  # least confidence of a pseudo-label that counts
     align_decay: float = 0.0  # per step, of the class frequencies that the teacher is aligned with; 0: no alignment
+    graph: Pretraining | None = None  # what labels are spread over, to give each image its candidates; None: any class is
+    graph_margin: float = 0.6  # a class is a candidate if it scores this fraction of the best
+    graph_alone: float = 0.0  # the fraction of all steps in which candidates teach without the teacher
+    guided: float = 0.0  # the fraction of all steps, those included, in which they bound what the teacher may say
 
     def __post_init__(self):
         def require(condition: bool, parameter: str, allowed: str) -> None:
@@ -48,6 +74,10 @@ class Recipe:
         require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1")
         require(0 <= self.threshold <= 1, "threshold", "0 to 1")
         require(0 <= self.align_decay < 1, "align_decay", "0 to below 1")
+        require(isfinite(self.muon_rate) and self.muon_rate >= 0, "muon_rate", "0 or more")
+        require(0 < self.graph_margin <= 1, "graph_margin", "above 0, to 1")
+        require(0 <= self.graph_alone <= 1, "graph_alone", "0 to 1")
+        require(self.graph_alone <= self.guided <= 1, "guided", "graph_alone to 1")
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -74,9 +104,9 @@ class Recipe:
         views += 2 * self.batch_unlabeled
         return self.epochs_for(n_labels) * self.steps_for(n_labels, n_unlabeled) * views
 
-    def learning_rate_at(self, progress: float) -> float:
-        """The learning rate when `progress` of all steps, 0 to 1, are done."""
-        return self.learning_rate * (0.5 * (1 + cos(pi * progress)) if self.cosine_decay else 1.0)
+    def decay_at(self, progress: float) -> float:
+        """What the learning rates are multiplied by when `progress` of all steps, 0 to 1, are done."""
+        return half_cosine(progress) if self.cosine_decay else 1.0
 
 
 # The report as printed. Its sign of the entropy term, Σ p·log p, is a weight of −0.05 on the entropy; its epochs have
@@ -124,23 +154,30 @@ SUPERVISED = Recipe(
     ema_decay=0.99,
 )
 
-# The report's consistency and entropy terms in one, after FixMatch (Sohn et al. 2020): what an averaged teacher is sure of when
-# it sees an image almost as it is, the network must say of a distorted copy. The image's own answer is the target
-# (consistency), and a one-hot one (entropy minimisation); aligning the teacher keeps a class for every digit.
+# The report's three ideas, each in its strongest form. Consistency and entropy minimisation in one, after FixMatch (Sohn et
+# al. 2020): what an averaged teacher is sure of when it sees an image almost as it is, the network must say of a distorted
+# copy. The image's own answer is the target (consistency), and a one-hot one (entropy minimisation); aligning the teacher
+# keeps a class for every digit. And clustering: features learned without labels give each image neighbours, labels spread
+# over them give it candidates, and these teach first, then bound the teacher, then leave it alone.
 DISTORTED = Augment(rotation=(-10, 10), scale=(0.9, 1.1), shear=(-6, 6), translate=(-2, 2), elastic=0.4)
 BEST = replace(
     SUPERVISED,
     name="best",
-    summary="An averaged teacher's confident answers train distorted copies of the unlabelled images",
+    summary="An averaged teacher, guided by label-free clusters, trains distorted copies of the unlabelled images",
     weights={"supervised": 1.0, "pseudo_label": 1.0},
-    steps_per_epoch=50,
+    steps_per_epoch=40,
     batch_labeled=64,
     batch_unlabeled=128,
     augment_labeled=DISTORTED,
     augment_weak=Augment(rotation=(-5, 5), translate=(-1.5, 1.5)),
     augment_strong=DISTORTED,
-    threshold=0.9,
+    augment_guided=replace(DISTORTED, clutter=9),
+    muon_rate=0.02,
+    threshold=0.95,
     align_decay=0.99,
+    graph=Pretraining(augment=replace(SUPERVISED.augment_labeled, clutter=9)),
+    graph_alone=0.2,
+    guided=0.6,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST)}

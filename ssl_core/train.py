@@ -5,16 +5,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from .data import full_batches
 from .losses import class_centroids, clustering, consistency, entropy, pseudo_label
-from .model import Net
+from .model import EVALUATION_BATCH, Net
+from .optim import Optimizers
 from .recipes import Recipe
-
-EVALUATION_BATCH = 500  # images in one forward pass; bounds memory, changes no result
 
 
 @dataclass(frozen=True)
@@ -72,28 +73,37 @@ class Teacher:
             average.lerp_(now, 1 - decay)
 
     @torch.no_grad()
-    def probabilities(self, x: Tensor) -> Tensor:
+    def probabilities(self, x: Tensor, candidates: Tensor | None = None, alone: bool = False) -> Tensor:
         """Class probabilities (N, C) of the images `x`, without gradient.
 
         With `align_decay` they are aligned with a uniform distribution of the classes (ReMixMatch, Berthelot et al. 2020,
         section 3.1): divided by how often each class was predicted of late, and made to sum to one again, so that no
-        class swallows its neighbours.
+        class swallows its neighbours. With `candidates` (N, C) they are shared out among the classes that are True there
+        (as in learning from partial labels, Lv et al. 2020). If these stand `alone`, before there is a teacher worth
+        asking, they are all as likely: only an image with a single candidate then has a sure class.
         """
+        if alone and candidates is not None:
+            return candidates / candidates.sum(dim=1, keepdim=True)
         p = self.model(x)[0].softmax(dim=1)
-        if not self.recipe.align_decay:
-            return p
-        self.class_frequency.lerp_(p.mean(dim=0), 1 - self.recipe.align_decay)
-        p = p / self.class_frequency
-        return p / p.sum(dim=1, keepdim=True)
+        if self.recipe.align_decay:
+            self.class_frequency.lerp_(p.mean(dim=0), 1 - self.recipe.align_decay)
+            p = p / self.class_frequency
+        if candidates is not None:
+            p = p * candidates
+        return p / p.sum(dim=1, keepdim=True).clamp(min=1e-30)
 
 
 def loss_terms(
-    model: Net, teacher: Teacher, batch: tuple[Tensor, Tensor, Tensor, Tensor], centroids: Tensor | None, recipe: Recipe
+    model: Net,
+    teach: Callable[[Tensor], Tensor],
+    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+    centroids: Tensor | None,
+    recipe: Recipe,
 ) -> dict[str, Tensor]:
     """Every term of the loss that `recipe` weighs, unweighted: a scalar each, a mean over its batch.
 
     `batch` is `(x_l, y_l, x_weak, x_strong)`; the unlabelled views are empty for a recipe that uses none. All views that
-    the model needs to see go through it in one pass.
+    the model needs to see go through it in one pass. `teach` gives class probabilities (N, C) for the weak views.
     """
     x_l, y_l, x_weak, x_strong = batch
     x_u = x_weak if recipe.learns_from_weak else x_weak[:0]
@@ -105,7 +115,7 @@ def loss_terms(
         "clustering": lambda: clustering(features_u, centroids),
         "consistency": lambda: consistency(logits_u, logits_strong),
         "entropy": lambda: entropy(logits_u),
-        "pseudo_label": lambda: pseudo_label(teacher.probabilities(x_weak), logits_strong, recipe.threshold),
+        "pseudo_label": lambda: pseudo_label(teach(x_weak), logits_strong, recipe.threshold),
     }
     return {name: formulas[name]() for name in recipe.terms}
 
@@ -118,15 +128,17 @@ def fit(
     recipe: Recipe,
     seed: int,
     on_epoch: Callable[[dict[str, float], int], None] = lambda row, epochs: None,
+    candidates: Tensor | None = None,
 ) -> Fit:
     """Trains `model` in place on labelled images (M, 1, 28, 28) with classes (M,) and unlabelled images (U, 1, 28, 28).
 
+    `candidates` (U, C) is True for the classes that an unlabelled image may have by the graph of a recipe that has one.
     The result is a pure function of the arguments (and of the number of threads, which reorders sums). What is returned
     is the last model of the schedule, averaged if the recipe says so. `on_epoch(row, epochs)` is called after each epoch
     with the row of the history. Raises FloatingPointError at the first step whose loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay, fused=True)
+    optimizers = Optimizers(model, recipe.learning_rate, recipe.weight_decay, recipe.muon_rate)
     teacher = Teacher(model, recipe)
     epochs, start = recipe.epochs_for(len(x_l)), time.perf_counter()
     total_steps = epochs * recipe.steps_for(len(x_l), len(x_u))
@@ -137,18 +149,18 @@ def fit(
         centroids = class_centroids(embed(model, x_l), y_l) if "clustering" in recipe.terms else None
         rows = []
         for labeled, unlabeled in next(batches):
-            batch = views(x_l[labeled], y_l[labeled], x_u[unlabeled], recipe, generator)
-            terms = loss_terms(model, teacher, batch, centroids, recipe)
+            step += 1
+            progress = step / total_steps
+            guided = progress <= recipe.guided
+            given = candidates[unlabeled] if guided and candidates is not None else None
+            teach = partial(teacher.probabilities, candidates=given, alone=progress <= recipe.graph_alone)
+            batch = views(x_l[labeled], y_l[labeled], x_u[unlabeled], recipe, generator, guided)
+            terms = loss_terms(model, teach, batch, centroids, recipe)
             loss = sum(recipe.weights[name] * value for name, value in terms.items())
             rows.append({"total": loss.item()} | {name: value.item() for name, value in terms.items()})
-            step += 1
             if not math.isfinite(rows[-1]["total"]):
                 raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {step}: {rows[-1]}")
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(step / total_steps)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            optimizers.step(loss, recipe.decay_at(progress))
             teacher.update(model)
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         history.append({"epoch": epoch, "step": step, "seconds": time.perf_counter() - start} | means)
@@ -158,7 +170,9 @@ def fit(
     return Fit(teacher.model, history, snapshots)
 
 
-def views(x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def views(
+    x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator, guided: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`(x_l, y_l, x_weak, x_strong)`: the labelled images and two views of the unlabelled ones, as the recipe distorts them."""
 
     def distorted(x: Tensor, augment: Callable | None) -> Tensor:
@@ -168,7 +182,7 @@ def views(x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Gene
         distorted(x_l, recipe.augment_labeled),
         y_l,
         distorted(x_u, recipe.augment_weak),
-        distorted(x_u, recipe.augment_strong),
+        distorted(x_u, (guided and recipe.augment_guided) or recipe.augment_strong),
     )
 
 
@@ -183,20 +197,10 @@ def index_batches(n_l: int, n_u: int, recipe: Recipe, generator: Generator) -> I
             labeled = torch.randperm(n_l, generator=generator).split(recipe.batch_labeled)
             unlabeled = torch.randperm(n_u, generator=generator).split(recipe.batch_unlabeled)
             yield list(zip(labeled, unlabeled, strict=False))
-    labeled = _full_batches(n_l, recipe.batch_labeled, generator)
-    unlabeled = _full_batches(n_u, recipe.batch_unlabeled, generator)
+    labeled = full_batches(n_l, recipe.batch_labeled, generator)
+    unlabeled = full_batches(n_u, recipe.batch_unlabeled, generator)
     while True:
         yield [(next(labeled), next(unlabeled)) for _ in range(recipe.steps_per_epoch)]
-
-
-def _full_batches(n: int, size: int, generator: Generator) -> Iterator[Tensor]:
-    """Endlessly, index batches (size,): every index comes once before any comes twice, and so on."""
-    ahead = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(ahead) < size:
-            ahead = torch.cat([ahead, torch.randperm(n, generator=generator)])
-        yield ahead[:size]
-        ahead = ahead[size:]
 
 
 @torch.no_grad()

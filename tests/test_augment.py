@@ -60,3 +60,15 @@ def test_elastic_displaces_by_about_its_pixels():
     assert shift.mean().abs().item() < 0.02
     step = (shift[:, :, 1:] - shift[:, :, :-1]).abs().mean().item()
     assert step < 0.25  # smooth: neighbouring pixels move together
+
+
+def test_clutter_shows_a_square_of_the_image_before_where_it_is_brighter(images):
+    x = images.x[:50]
+    cluttered = Augment(clutter=9)(x, generator())
+    before = x.roll(1, dims=0)
+    changed = cluttered != Augment()(x, generator())
+    assert torch.allclose(cluttered[changed], before[changed], atol=1e-5) and (before[changed] > x[changed] - 1e-5).all()
+    for mask in changed[:, 0]:
+        ys, xs = mask.nonzero(as_tuple=True)
+        assert len(ys) == 0 or (ys.max() - ys.min() < 9 and xs.max() - xs.min() < 9)
+    assert changed.any(dim=(1, 2, 3)).float().mean() > 0.5

@@ -164,3 +164,13 @@ def test_a_bad_draw_and_a_bad_name_are_named(images):
         data.split(images.y, 50, 0, "lucky")
     with pytest.raises(ValueError, match=r"^data='letters': allowed is mnist$"):
         data.load("letters")
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 300), size=st.integers(1, 100), count=st.integers(1, 40))
+def test_full_batches_are_full_and_even(n, size, count):
+    stream = data.full_batches(n, size, torch.Generator().manual_seed(0))
+    batches = [next(stream) for _ in range(count)]
+    assert {len(batch) for batch in batches} == {size}
+    times = torch.bincount(torch.cat(batches), minlength=n)
+    assert times.max() - times.min() <= 1

@@ -90,3 +90,16 @@ def test_pseudo_label_by_hand():
     assert loss.item() == pytest.approx(sum(sure) / 3)
     assert probabilities.grad is None
     assert logits.grad[1].tolist() == [0, 0] and logits.grad[0].abs().sum() > 0
+
+
+@given(arrays(np.float64, (6, 4), elements=st.floats(0.1, 5)), st.floats(0.1, 2))
+def test_contrastive_is_its_sum_written_out(z, temperature):
+    """SimCLR's equation 1, term by term, of three images in two views each."""
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    expected = []
+    for i in range(6):
+        others = [k for k in range(6) if k != i]
+        scores = np.array([unit[i] @ unit[k] for k in others]) / temperature
+        expected.append(scipy.special.logsumexp(scores) - unit[i] @ unit[(i + 3) % 6] / temperature)
+    found = losses.contrastive(torch.from_numpy(z[:3]), torch.from_numpy(z[3:]), temperature)
+    assert found.item() == pytest.approx(np.mean(expected), rel=1e-9)

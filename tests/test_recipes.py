@@ -28,10 +28,10 @@ def test_a_weight_of_zero_is_an_ablation():
     assert "pseudo_label" not in replace(BEST, weights=BEST.weights | {"pseudo_label": 0.0}).terms
 
 
-def test_the_cosine_falls_from_the_learning_rate_to_zero():
-    rates = [BEST.learning_rate_at(i / 10) for i in range(11)]
-    assert rates[0] == BEST.learning_rate and rates[-1] == pytest.approx(0) and rates == sorted(rates, reverse=True)
-    assert PUBLISHED.learning_rate_at(0.0) == PUBLISHED.learning_rate_at(1.0) == 1e-3
+def test_the_cosine_falls_from_one_to_zero():
+    decay = [BEST.decay_at(i / 10) for i in range(11)]
+    assert decay[0] == 1 and decay[-1] == pytest.approx(0) and decay == sorted(decay, reverse=True)
+    assert PUBLISHED.decay_at(0.0) == PUBLISHED.decay_at(1.0) == 1
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,10 @@ def test_the_cosine_falls_from_the_learning_rate_to_zero():
         ("ema_decay", 1.0),
         ("threshold", 1.1),
         ("align_decay", -0.1),
+        ("muon_rate", -0.1),
+        ("graph_margin", 0.0),
+        ("graph_alone", 1.1),
+        ("guided", 0.1),
     ],
 )
 def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(field, value):

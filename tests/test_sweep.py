@@ -185,3 +185,12 @@ def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
     share = (done.work + 0.5 * running.work) / (done.work + running.work)
     assert board._time_to_go() == f"about {sweep._duration(300 * (1 / share - 1))} to go"
     assert sweep._duration(89.6) == "90 s" and sweep._duration(150) == "2 min"
+
+
+def test_while_one_run_makes_the_graph_those_that_need_none_go_first(monkeypatch, tmp_path):
+    grid = sweep.make_grid("250 50", "best supervised", "0")
+    executions = [sweep.Execution(run, tmp_path, 1) for run in grid]
+    monkeypatch.setattr(sweep.shared.path, "__defaults__", (tmp_path,))
+    assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "supervised", "supervised", "best"]
+    executions[0].graph.touch()
+    assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "best", "supervised", "supervised"]

@@ -123,7 +123,7 @@ def test_gradient_reaches_the_network_from_each_term_alone(images):
         model = untrained(0)
         centroids = class_centroids(train.embed(model, x), images.y[:20])
         batch = train.views(x, images.y[:20], x, recipe, generator())
-        terms = train.loss_terms(model, train.Teacher(model, recipe), batch, centroids, recipe)
+        terms = train.loss_terms(model, train.Teacher(model, recipe).probabilities, batch, centroids, recipe)
         assert list(terms) == [name]
         terms[name].backward()
         assert model.conv1.weight.grad.abs().sum() > 0, name
@@ -150,6 +150,38 @@ def test_alignment_evens_out_the_predicted_classes(images):
         aligned = teacher.probabilities(x)
     assert torch.allclose(aligned.sum(1), torch.ones(500), atol=1e-5)
     assert aligned.mean(0).std() < 0.2 * plain.mean(0).std()
+
+
+def test_candidates_bound_the_teacher_and_alone_replace_it(images):
+    x = images.x[:200]
+    candidates = torch.zeros(200, 10, dtype=torch.bool)
+    candidates[:100, 3] = True
+    candidates[100:, [3, 5]] = True
+    teacher = train.Teacher(untrained(0), replace(BEST, align_decay=0.0))
+    free, bound = teacher.probabilities(x), teacher.probabilities(x, candidates)
+    assert torch.allclose(bound[:100, 3], torch.ones(100)) and (bound[~candidates] == 0).all()
+    assert torch.allclose(bound[100:, 3] / bound[100:, 5], free[100:, 3] / free[100:, 5], rtol=1e-4)
+    alone = teacher.probabilities(x, candidates, alone=True)
+    assert torch.equal(alone[:, 3], torch.where(torch.arange(200) < 100, 1.0, 0.5))
+
+
+def test_candidates_teach_from_the_first_step_and_only_while_they_guide(images):
+    """Of wrong candidates a guided network learns the wrong thing; one that they never guide learns as without them."""
+    recipe = tiny(replace(BEST, graph_alone=1.0, guided=1.0), epochs=20)
+    parts = data.split(images.y, 50, 0)
+    x_l, y_l, x_u = images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled][:500]
+    threes = torch.zeros(500, 10, dtype=torch.bool)
+    threes[:, 3] = True
+
+    def trained(recipe, candidates):
+        return train.fit(untrained(0), x_l, y_l, x_u, recipe, 0, candidates=candidates).model
+
+    def threes_read(model):
+        return (train.evaluate(model, x_u, images.y[parts.unlabeled][:500]).predictions == 3).float().mean()
+
+    assert threes_read(trained(recipe, threes)) > 0.9 > 0.5 > threes_read(trained(recipe, None))
+    unguided = replace(recipe, graph_alone=0.0, guided=0.0)
+    assert same_weights(trained(unguided, threes), trained(unguided, None))
 
 
 def test_without_averaging_the_teacher_is_the_model(images):
@@ -179,16 +211,6 @@ def test_report_batches_walk_both_sets_until_the_shorter_ends(n_l, n_u):
         assert len(seen.unique()) == len(seen) and seen.max() < n
     if n_l <= n_u:
         assert sum(len(labeled) for labeled, _ in epoch) == n_l
-
-
-@settings(deadline=None, max_examples=25)
-@given(n=st.integers(1, 300), size=st.integers(1, 100), count=st.integers(1, 40))
-def test_full_batches_are_full_and_even(n, size, count):
-    stream = train._full_batches(n, size, generator())
-    batches = [next(stream) for _ in range(count)]
-    assert {len(batch) for batch in batches} == {size}
-    times = torch.bincount(torch.cat(batches), minlength=n)
-    assert times.max() - times.min() <= 1
 
 
 def test_evaluation_is_scikit_learns(images):

@@ -47,6 +47,13 @@ def images(x: Tensor, titles: list[str], columns: int, colors: list[str] | None 
     return figure
 
 
+def neighbors(x: Tensor, index: Tensor, which: Tensor) -> Figure:
+    """The images `which` of `x`, a row each, and after each its nearest neighbours by `index` (N, K)."""
+    rows = torch.cat([which[:, None], index[which]], dim=1)
+    titles = ["image"] + [f"neighbour {i}" for i in range(1, rows.shape[1])]
+    return images(x[rows.flatten()], titles * len(which), columns=rows.shape[1])
+
+
 def labeled_images(x: Tensor, y: Tensor, most: int = 10) -> Figure:
     """The labelled images, a row for each class, at most `most` of each; a class without any has an empty row."""
     n_classes = 10

@@ -27,7 +27,7 @@ from ssl_core.train import Evaluation, Fit
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project
 NOTEBOOK = ROOT / "notebooks" / "train.ipynb"
 RECORD_KEYS = {"fingerprint", "run", "accuracy", "nll", "seconds", "confusion", "missing_classes"}
-SCIENCE = ("data", "augment", "model", "losses", "recipes", "train")
+SCIENCE = ("data", "augment", "model", "losses", "optim", "recipes", "graph", "train")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class Run:
         recipe = recipes.get(self.recipe)
         if not self.smoke:
             return replace(recipe, epochs=recipe.epochs_for(self.n_labels), epochs_at={})
-        return replace(recipe, epochs=2, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and 3)
+        graph = recipe.graph and replace(recipe.graph, steps=3)
+        return replace(recipe, epochs=2, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and 3, graph=graph)
 
     @property
     def fingerprint(self) -> str:
@@ -76,15 +77,20 @@ class Run:
 
 @cache
 def code_digest() -> str:
-    """SHA-256 of the science and of the training notebook, without comments, docstrings and layout.
+    """SHA-256 of the science and of the training notebook, without comments, docstrings and layout."""
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = [c for c in cells if c["cell_type"] == "code" and "parameters" not in c["metadata"].get("tags", [])]
+    return hashlib.sha256("\n".join([digest(SCIENCE), *(_bare("".join(c["source"])) for c in code)]).encode()).hexdigest()
+
+
+@cache
+def digest(modules: tuple[str, ...]) -> str:
+    """SHA-256 of modules of `ssl_core`, without comments, docstrings and layout.
 
     The constants in recipes.py are left out, since a run's own recipe is in its fingerprint: to tune one recipe is not to
     retrain the others.
     """
-    sources = [_bare((ROOT / "ssl_core" / f"{name}.py").read_text(), name == "recipes") for name in SCIENCE]
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
-        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
-            sources.append(_bare("".join(cell["source"])))
+    sources = [_bare((ROOT / "ssl_core" / f"{name}.py").read_text(), name == "recipes") for name in modules]
     return hashlib.sha256("\n".join(sources).encode()).hexdigest()
 
 
@@ -243,6 +249,11 @@ def table(records: list[dict]) -> pd.DataFrame:
     columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes", "current"]
     rows = [r["run"] | r | {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])} for r in records]
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
+
+
+def print_line(run: Run) -> Callable[[str], None]:
+    """Prints a line of progress, after the name of the run, at once."""
+    return lambda line: print(f"{run} · {line}", flush=True)
 
 
 def print_progress(run: Run) -> Callable[[dict[str, float], int], None]:

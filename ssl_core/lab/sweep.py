@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ssl_core import data
 
-from . import page, runs
+from . import page, runs, shared
 from .runs import Run
 
 OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
@@ -45,6 +45,11 @@ class Execution:
         n = self.run.n_labels
         return self.run.settings.images_for(n, 60_000 - n or 60_000) + OVERHEAD_IMAGES
 
+    @property
+    def graph(self) -> Path | None:
+        """The file of the graph that the run needs, if it needs one."""
+        return self.run.settings.graph and shared.path(self.run.data, self.run.settings.graph)
+
     def execute(self) -> str:
         """Runs the notebook in a folder beside the final one and moves it there if it finished; returns the error, or ''."""
         self.started = time.monotonic()
@@ -62,9 +67,9 @@ class Execution:
         )
         for line in self.process.stdout:
             self.lines = [*self.lines[-20:], line.rstrip()]
-            if match := re.search(r"epoch +(\d+)/(\d+)", line):
-                self.progress = f"epoch {match[1]}/{match[2]}"
-                self.fraction = int(match[1]) / int(match[2])
+            if match := re.search(r"(epoch|graph · step) +(\d+)/(\d+)", line):
+                self.progress = f"{match[1]} {match[2]}/{match[3]}"
+                self.fraction = int(match[2]) / int(match[3]) if match[1] == "epoch" else 0.0
         status = self.process.wait()
         record = runs.read(self.part)
         # A kernel that died can leave a notebook that looks complete: only the record counts.
@@ -99,8 +104,7 @@ def sweep(grid: list[Run], outputs: Path, jobs: int) -> list[tuple[Execution, st
     )
     # The number of threads follows from `jobs` alone: it changes the order of sums, and so the last digits of results.
     threads = max(1, cores() // jobs)
-    # The longest first: the last to finish is then a short one, and no core waits for long.
-    executions = sorted((Execution(run, outputs, threads) for run in todo), key=lambda e: -e.work)
+    executions = in_order([Execution(run, outputs, threads) for run in todo])
     failures: list[tuple[Execution, str]] = []
     with ThreadPoolExecutor(jobs) as pool:
         pending: dict[Future, Execution] = {pool.submit(e.execute): e for e in executions}
@@ -122,6 +126,19 @@ def sweep(grid: list[Run], outputs: Path, jobs: int) -> list[tuple[Execution, st
                 execution.stop()
             raise
     return failures
+
+
+def in_order(executions: list[Execution]) -> list[Execution]:
+    """The longest first: the last to finish is then a short one, and no core waits for long.
+
+    While the first run that needs a graph makes it, runs that need none go before those that would wait for it.
+    """
+    longest = sorted(executions, key=lambda e: -e.work)
+    makers = {}
+    for execution in longest:
+        if (graph := execution.graph) and not graph.exists():
+            makers.setdefault(graph, execution)
+    return sorted(longest, key=lambda e: (e not in makers.values(), e.graph in makers))
 
 
 class Board:

@@ -1,0 +1,106 @@
+"""Clustering without labels: features that ignore distortions, a graph of nearest neighbours, labels spread along it.
+
+The report pulls each unlabelled image towards the nearest class mean, in features that a few labels have shaped. Here the
+features are learned from all images and no label, and nearness is followed from image to image, along a cluster's own shape.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import sparse
+from scipy.sparse.linalg import cg
+from torch import Tensor, nn
+
+from .data import full_batches
+from .losses import contrastive
+from .model import EVALUATION_BATCH, N_HIDDEN, untrained
+from .optim import Optimizers
+from .recipes import Pretraining, half_cosine
+
+
+class Encoder(nn.Module):
+    """The report's network up to its first linear layer, and two more on top that only the contrastive loss sees."""
+
+    def __init__(self, seed: int, dimensions: int):
+        super().__init__()
+        self.net = untrained(seed, N_HIDDEN)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.projection = nn.Linear(N_HIDDEN, dimensions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is compared, (N, dimensions), of images `x` (N, 1, 28, 28)."""
+        return self.projection(F.relu(self.net(x)[0]))
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """What the first linear layer makes of images `x`, after its ReLU: (N, 300), without gradient."""
+        return torch.cat([F.relu(self.net.linear1(self.net(part)[1])) for part in x.split(EVALUATION_BATCH)])
+
+
+def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, float], None] = lambda step, loss: None) -> Encoder:
+    """An encoder that has learned, without labels, that two distorted views of an image (N, 1, 28, 28) are the same thing.
+
+    A pure function of the arguments and of the number of threads; `on_step(step, loss)` is called after each step.
+    """
+    model = Encoder(settings.seed, settings.dimensions)
+    generator = torch.Generator().manual_seed(settings.seed)
+    optimizers = Optimizers(model, settings.learning_rate, 0.0, settings.muon_rate)
+    batches = full_batches(len(x), min(settings.batch, len(x)), generator)
+    for step in range(1, settings.steps + 1):
+        images = x[next(batches)]
+        views = torch.cat([settings.augment(images, generator), settings.augment(images, generator)])
+        loss = contrastive(*model(views).chunk(2), settings.temperature)
+        optimizers.step(loss, half_cosine(step / settings.steps))
+        on_step(step, loss.item())
+    return model
+
+
+@torch.no_grad()
+def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` most similar other rows of each row of `features` (N, D): cosine similarities (N, k) and indices (N, k)."""
+    z = F.normalize(features, dim=1)
+    similarity, index = [], []
+    for start in range(0, len(z), 1000):
+        to_all = z[start : start + 1000] @ z.T
+        to_all[torch.arange(len(to_all)), torch.arange(start, start + len(to_all))] = -torch.inf  # not itself
+        nearest = to_all.topk(k, dim=1)
+        similarity.append(nearest.values)
+        index.append(nearest.indices)
+    return torch.cat(similarity), torch.cat(index)
+
+
+def spread(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, n_classes: int, alpha: float = 0.999) -> Tensor:
+    """Class scores (N, n_classes) of all N images, rows summing to one, from the classes `y_l` (M,) of the images `labeled`.
+
+    Label spreading (Zhou et al. 2004): the scores F solve (I − αS)·F = Y, S being the symmetric, normalised adjacency of
+    the graph with weights similarity⁴. Y is divided by the labels of each class, and F is balanced by Sinkhorn's
+    iteration to a uniform distribution over the classes that have a label; the others score 0. What no label reaches
+    scores alike for all. Few passes of conjugate gradients do, one class at a time.
+    """
+    n, k = index.shape
+    weights = similarity.clamp(min=0).double().pow(4).flatten().numpy()
+    directed = sparse.csr_matrix((weights, (np.arange(n).repeat(k), index.flatten().numpy())), shape=(n, n))
+    adjacency = directed.maximum(directed.T)
+    scale = sparse.diags(1 / np.sqrt(np.maximum(adjacency.sum(axis=1).A1, 1e-12)))
+    system = sparse.identity(n) - alpha * (scale @ adjacency @ scale)
+    present = y_l.unique().tolist()
+    scores = np.zeros((n, len(present)))
+    for column, c in enumerate(present):
+        source = np.zeros(n)
+        source[labeled[y_l == c].numpy()] = 1 / int((y_l == c).sum())
+        scores[:, column], _ = cg(system, source, rtol=1e-4, maxiter=60)
+    scores = np.maximum(scores, 0) + 1e-12
+    for _ in range(50):
+        scores /= scores.sum(axis=0) * len(present) / n
+        scores /= scores.sum(axis=1, keepdims=True)
+    found = torch.zeros(n, n_classes)
+    found[:, present] = torch.from_numpy(scores).float()
+    return found
+
+
+def candidates(scores: Tensor, margin: float) -> Tensor:
+    """The classes that an image may have, as a mask like `scores` (N, C): those at least `margin` times as likely as the best."""
+    return scores >= margin * scores.max(dim=1, keepdim=True).values

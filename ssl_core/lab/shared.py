@@ -1,0 +1,83 @@
+"""What all runs of a sweep share: the graph of neighbours. It is made once, from images without labels, and kept on disk."""
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ssl_core import data, graph
+from ssl_core.data import Images
+from ssl_core.recipes import Pretraining
+
+from . import runs
+
+FOLDER = runs.ROOT / "data" / "graphs"
+SCIENCE = ("data", "augment", "model", "losses", "optim", "graph")
+
+
+def path(data_name: str, settings: Pretraining, folder: Path = FOLDER) -> Path:
+    """Where the graph is kept: a name of its own for whatever changes it, the data, the settings or the code."""
+    parts = [data.CHECKSUMS[data_name], asdict(settings), runs.digest(SCIENCE)]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return folder / f"{data_name}-{key}.safetensors"
+
+
+def load_graph(
+    images: Images, settings: Pretraining, tell: Callable[[str], None] = print, folder: Path = FOLDER
+) -> tuple[Tensor, Tensor]:
+    """Similarities and indices (N, K) of the training images' nearest neighbours, from disk or, the first time, made.
+
+    Making it takes about five minutes of one core. It is done by one thread, whatever the run uses, so that all runs have
+    the same graph; a run that finds another at it waits for it. `tell` is given a line now and then.
+    """
+    target = path(images.name, settings, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with target.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            tell("graph · another run is making it; waiting")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = _read(target)
+        if kept is None:
+            kept = _make(images.x, settings, tell)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}")
+            safetensors.torch.save_file(kept, temporary)
+            os.replace(temporary, target)
+    tell(f"graph · {settings.neighbors} neighbours of each of {len(images.x)} images, made in {kept['seconds'].item():.0f} s")
+    return kept["similarity"], kept["index"].long()
+
+
+def _make(x: Tensor, settings: Pretraining, tell: Callable[[str], None]) -> dict[str, Tensor]:
+    threads, start = torch.get_num_threads(), time.perf_counter()
+
+    def on_step(step: int, loss: float) -> None:
+        if step == 1 or step % 100 == 0 or step == settings.steps:
+            seconds = time.perf_counter() - start
+            left = seconds * (settings.steps - step) / step
+            tell(f"graph · step {step}/{settings.steps} · loss {loss:.3f} · {seconds:.0f} s, about {left:.0f} s to go")
+
+    torch.set_num_threads(1)
+    try:
+        encoder = graph.pretrain(x, settings, on_step)
+        tell("graph · searching the nearest neighbours")
+        similarity, index = graph.neighbors(encoder.features(x), settings.neighbors)
+    finally:
+        torch.set_num_threads(threads)
+    return {"similarity": similarity, "index": index.int(), "seconds": torch.tensor(time.perf_counter() - start)}
+
+
+def _read(target: Path) -> dict[str, Tensor] | None:
+    """What was kept, or None if it is not there or not whole."""
+    try:
+        return safetensors.torch.load_file(target)
+    except (OSError, safetensors.SafetensorError):
+        return None

@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import NearestNeighbors
+
+from ssl_core import data, graph
+from ssl_core.lab import shared
+from ssl_core.recipes import BEST
+
+SETTINGS = replace(BEST.graph, steps=3, batch=16)
+
+
+def numbers(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(5, 60), d=st.integers(2, 8), k=st.integers(1, 4), seed=st.integers(0, 99))
+def test_neighbors_are_scikit_learns(n, d, k, seed):
+    features = numbers(seed, n, d)
+    similarity, index = graph.neighbors(features, k)
+    theirs = NearestNeighbors(n_neighbors=k + 1, metric="cosine").fit(features.numpy())
+    distances, _ = theirs.kneighbors(features.numpy())
+    assert np.allclose(1 - distances[:, 1:], similarity.numpy(), atol=1e-4)
+    assert not (index == torch.arange(n)[:, None]).any(), "no image is its own neighbour"
+
+
+def two_moons(n=200):
+    """Two interleaved half circles, in three dimensions so that cosines tell them apart: nearest to a label is often wrong."""
+    t = torch.linspace(0, torch.pi, n)
+    upper = torch.stack([t.cos(), t.sin()], 1)
+    lower = torch.stack([1 - t.cos(), 0.5 - t.sin()], 1)
+    points = torch.cat([upper, lower])
+    return torch.cat([points, torch.full((2 * n, 1), 2.0)], 1), torch.arange(2).repeat_interleave(n)
+
+
+def test_labels_follow_the_shape_of_a_cluster():
+    x, y = two_moons()
+    labeled = torch.tensor([100, 300])
+    scores = graph.spread(*graph.neighbors(x, 8), labeled, y[labeled], 2)
+    nearest = torch.cdist(x, x[labeled]).argmin(dim=1)
+    assert (scores.argmax(dim=1) == y).all() and (nearest == y).float().mean() < 0.9
+
+
+@settings(deadline=None, max_examples=20)
+@given(m=st.integers(1, 30), seed=st.integers(0, 99))
+def test_scores_are_a_distribution_over_the_classes_with_a_label(m, seed):
+    y = torch.randint(0, 10, (60,), generator=torch.Generator().manual_seed(seed))
+    scores = graph.spread(*graph.neighbors(numbers(seed, 60, 4), 5), torch.arange(m), y[:m], 10)
+    assert scores.shape == (60, 10) and torch.allclose(scores.sum(dim=1), torch.ones(60), atol=1e-5)
+    present = y[:m].unique()
+    assert (scores[:, present] > 0).all() and scores.sum().item() == pytest.approx(scores[:, present].sum().item())
+
+
+def test_what_no_label_reaches_has_every_class_for_a_candidate():
+    x = torch.cat([numbers(0, 20, 2).abs() @ torch.eye(2, 6), numbers(1, 20, 2).abs() @ torch.eye(6)[4:]])  # two islands
+    scores = graph.spread(*graph.neighbors(x, 3), torch.tensor([0, 1]), torch.tensor([0, 1]), 2)
+    assert graph.candidates(scores, 0.6)[20:].all()
+
+
+def test_candidates_are_those_within_the_margin_of_the_best():
+    scores = torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.39, 0.21]])
+    assert graph.candidates(scores, 0.6).tolist() == [[True, True, False], [True, True, False]]
+    assert graph.candidates(scores, 1.0).sum(dim=1).tolist() == [1, 1]
+
+
+def test_pretraining_brings_views_of_an_image_together_and_repeats_itself(images):
+    losses = []
+    settings = replace(SETTINGS, steps=30, batch=64)
+    one = graph.pretrain(images.x[:2000], settings, lambda step, loss: losses.append(loss))
+    torch.manual_seed(99)
+    two = graph.pretrain(images.x[:2000], settings)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert sum(losses[-5:]) < sum(losses[:5]) and len(losses) == 30
+    assert one.features(images.x[:7]).shape == (7, 300)
+
+
+@pytest.fixture
+def few(images):
+    return data.Images("mnist", images.x[:300], images.y[:300], images.x_test[:0], images.y_test[:0], images.classes)
+
+
+def test_a_graph_is_made_once_and_made_again_if_its_file_is_damaged(few, tmp_path):
+    said = []
+    similarity, index = shared.load_graph(few, SETTINGS, said.append, tmp_path)
+    assert similarity.shape == index.shape == (300, SETTINGS.neighbors) and any("step 3/3" in line for line in said)
+    said.clear()
+    again = shared.load_graph(few, SETTINGS, said.append, tmp_path)
+    assert torch.equal(again[1], index) and not any("step" in line for line in said)
+    shared.path("mnist", SETTINGS, tmp_path).write_bytes(b"damaged")
+    mended = shared.load_graph(few, SETTINGS, said.append, tmp_path)
+    assert torch.equal(mended[1], index) and any("step 3/3" in line for line in said)
+
+
+def test_other_settings_have_a_file_of_their_own(tmp_path):
+    assert shared.path("mnist", SETTINGS, tmp_path) != shared.path("mnist", replace(SETTINGS, temperature=0.4), tmp_path)
