@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +97,10 @@ def test_beside_the_report():
     assert table.loc["M = 6000, after epoch 15"].tolist() == ["98.28", "98.30 (1)"]
     assert table.loc["untrained, NLL"].tolist() == ["2.3059", "2.3060 (1)"]
     assert budget.beside_report([]).empty
+
+
+def test_candidates_are_counted_in_words():
+    candidates = torch.tensor([[True, False, False], [True, True, False], [False, True, False], [False, False, True]])
+    said = budget.candidates_in_words(candidates, torch.tensor([0, 1, 1, 0]))
+    assert said.startswith("**75.0 %** of the unlabelled images have a single candidate, and for 66.67 % of these")
+    assert "of all, 75.00 % have the right one" in said

@@ -66,6 +66,22 @@ def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch, old):
     assert page.readme_table(reference) in readme and "| 50 | “the lowest” |" in readme
 
 
+def test_the_reference_keeps_what_todays_code_would_make_and_nothing_older(swept, tmp_path, monkeypatch):
+    rows = pd.read_csv(swept / "results.csv").iloc[[0, 0, 0]].drop(columns="current").assign(recipe="best", accuracy=0.5)
+    rows["n_labels"] = [100, 250, 500]
+    rows["fingerprint"] = [Run(100, "best", 0).fingerprint, "of older code", Run(100, "best", 0).fingerprint]
+    folder = tmp_path / "outputs" / "reference"
+    folder.mkdir(parents=True)
+    rows.to_csv(folder / "results.csv", index=False)
+    (tmp_path / "README.md").write_text("<!-- results -->\n<!-- end of results -->\n")
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    page.refer(swept)
+    reference = pd.read_csv(folder / "results.csv")
+    assert reference[["recipe", "n_labels"]].values.tolist() == [["best", 100], ["published", 50], ["supervised", 50]]
+    page.refer(swept)
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "results.csv"), reference)
+
+
 def test_two_sweeps_at_once_on_one_folder_are_refused(swept, command):
     before = contents(swept)
     with (swept / ".lock").open("w") as file:

@@ -78,16 +78,29 @@ def readme_table(results: pd.DataFrame) -> str:
 
 
 def refer(outputs: Path) -> None:
-    """Writes the reference that the README shows, from the finished runs: its table, its figure, and the README's own table."""
-    results = runs.table(runs.select(runs.records(outputs)))
+    """Renews the reference that the README shows, from the finished runs: its table, its figure, and the README's own table.
+
+    Rows of runs that are not in `outputs` stay if today's code would make the same: the reference can grow in several sittings.
+    """
     folder = runs.ROOT / "outputs" / "reference"
     folder.mkdir(parents=True, exist_ok=True)
-    columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes"]
-    runs.write_atomically(folder / "results.csv", results[columns].to_csv(index=False, float_format="%.6g"))
+    results = runs.table(runs.select(runs.records(outputs))).drop(columns="current")
+    if (folder / "results.csv").exists():
+        results = pd.concat([results, _still_current(pd.read_csv(folder / "results.csv"))])
+    identity = ["data", "recipe", "draw", "n_labels", "seed"]
+    results = results.drop_duplicates(identity).sort_values(identity)
+    runs.write_atomically(folder / "results.csv", results.to_csv(index=False, float_format="%.6g"))
     plots.accuracy_by_labels(budget.curve(results)).savefig(folder / "accuracy.png", dpi=150)
     readme = runs.ROOT / "README.md"
     marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.DOTALL)
     runs.write_atomically(readme, marked.sub(lambda m: m[1] + readme_table(results) + "\n" + m[2], readme.read_text()))
+
+
+def _still_current(reference: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an earlier reference that today's code would make again."""
+    parameters = reference[["n_labels", "recipe", "seed", "data", "draw"]].to_dict("records")
+    fingerprints = reference.get("fingerprint", pd.Series("", reference.index))
+    return reference[[runs.is_current(p, f) for p, f in zip(parameters, fingerprints, strict=True)]]
 
 
 def main() -> None:

@@ -224,11 +224,11 @@ def finished(run: Run, outputs: str | Path) -> bool:
 
 
 def records(outputs: str | Path) -> list[dict]:
-    """All records below `outputs`, ordered; each with its `folder`, and `current`: whether today's code would make it."""
+    """All records below `outputs`, ordered; each with `current`: whether today's code would make the same numbers."""
     found = []
     for path in sorted(Path(outputs).glob("*/*/m*/seed*/run.json")):
         if (record := read(path.parent)) is not None:
-            found.append(record | {"folder": str(path.parent), "current": _is_current(record)})
+            found.append(record | {"current": is_current(record["run"], record["fingerprint"])})
     return sorted(found, key=lambda r: (r["run"]["data"], r["run"]["recipe"], r["run"]["n_labels"], r["run"]["seed"]))
 
 
@@ -237,16 +237,29 @@ def select(records: list[dict], data: str = "mnist", draw: str = "random") -> li
     return [r for r in records if r["current"] and (r["run"]["data"], r["run"]["draw"]) == (data, draw)]
 
 
-def _is_current(record: dict) -> bool:
+def is_current(parameters: Mapping[str, object], fingerprint: str) -> bool:
+    """Whether a run of these parameters has this fingerprint today; not if it is from a version with others."""
     try:
-        return Run(**record["run"]).fingerprint == record["fingerprint"]
-    except (TypeError, ValueError):  # from a version with other parameters, or another recipe
+        return Run(**parameters).fingerprint == fingerprint
+    except (TypeError, ValueError):
         return False
 
 
 def table(records: list[dict]) -> pd.DataFrame:
     """A row per record; accuracy between 0 and 1 and nll in nats, both on the test images; seconds of training."""
-    columns = ["data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds", "draw", "missing_classes", "current"]
+    columns = [
+        "data",
+        "recipe",
+        "n_labels",
+        "seed",
+        "accuracy",
+        "nll",
+        "seconds",
+        "draw",
+        "missing_classes",
+        "current",
+        "fingerprint",
+    ]
     rows = [r["run"] | r | {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])} for r in records]
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
 
