@@ -78,7 +78,7 @@ def spread(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, n_cl
     Label spreading (Zhou et al. 2004): the scores F solve (I − αS)·F = Y, S being the symmetric, normalised adjacency of
     the graph with weights similarity⁴. Y is divided by the labels of each class, and F is balanced by Sinkhorn's
     iteration to a uniform distribution over the classes that have a label; the others score 0. What no label reaches
-    scores alike for all. Few passes of conjugate gradients do, one class at a time.
+    scores alike for all. The system is solved by conjugate gradients, one class at a time.
     """
     n, k = index.shape
     weights = similarity.clamp(min=0).double().pow(4).flatten().numpy()
