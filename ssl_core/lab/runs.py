@@ -247,19 +247,8 @@ def is_current(parameters: Mapping[str, object], fingerprint: str) -> bool:
 
 def table(records: list[dict]) -> pd.DataFrame:
     """A row per record; accuracy between 0 and 1 and nll in nats, both on the test images; seconds of training."""
-    columns = [
-        "data",
-        "recipe",
-        "n_labels",
-        "seed",
-        "accuracy",
-        "nll",
-        "seconds",
-        "draw",
-        "missing_classes",
-        "current",
-        "fingerprint",
-    ]
+    measured = ["accuracy", "nll", "seconds"]
+    columns = ["data", "recipe", "n_labels", "seed", *measured, "draw", "missing_classes", "current", "fingerprint"]
     rows = [r["run"] | r | {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])} for r in records]
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
 

@@ -20,7 +20,7 @@ from ssl_core.recipes import Pretraining
 from . import runs
 
 FOLDER = runs.ROOT / "data" / "graphs"
-SCIENCE = ("data", "augment", "model", "losses", "optim", "graph")
+SCIENCE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
 
 
 def path(data_name: str, settings: Pretraining, folder: Path = FOLDER) -> Path:
