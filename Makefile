@@ -24,7 +24,7 @@ $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results lab test smoke reference clean
+.PHONY: help setup sweep results lab test smoke ablation reference clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -50,13 +50,21 @@ test: $(READY)  ## run all tests
 smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke
 
-reference: $(READY)  ## the README's figure and table: five seeds, one of `corrected` (three hours on two cores)
-	@$(SWEEP) --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --recipes corrected --outputs outputs
+ablation: $(READY)  ## what each ingredient of the recipes is worth: outputs/ablation.html (three hours on two cores)
+	@$(SWEEP) --labels '50 1000 250' --recipes 'best supervised ablations' --seeds '0 1 2' --outputs outputs
+	@$(BIN)/python -m ssl_core.lab.page --ablation
+
+reference: $(READY)  ## the README's figures and tables: five seeds, one of `corrected`; then the ablation (seven hours on two cores)
+	@$(SWEEP) --labels '6000 2000 1000 500 250 100 50' --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
+	@$(SWEEP) --labels 60000 --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
+	@$(SWEEP) --labels 10 --draw stratified --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
+	@$(SWEEP) --data fashion-mnist --labels '1000 250' --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
+	@$(SWEEP) --labels '6000 2000 1000 500 250 50' --recipes corrected --seeds 0 --outputs outputs
+	@$(MAKE) --no-print-directory ablation
 	@$(BIN)/python -m ssl_core.lab.page --reference
 
 clean:  ## remove .venv, caches and fetched data; results stay
-	rm -rf $(VENV) data/MNIST data/graphs .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment that is complete has the stamp; one that is not is made anew.
@@ -67,5 +75,5 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	@echo 'setup: installing into $(VENV), about 6 GB: one minute to ten'
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
-	$(BIN)/python -c 'from ssl_core.data import fetch_mnist; fetch_mnist()'
+	$(BIN)/python -c 'from ssl_core.fetch import fetch; fetch("mnist")'
 	@touch $@

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, cos, isfinite, pi
 
 from .augment import Augment
+from .data import check_seed, require
 
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
@@ -29,6 +30,15 @@ class Pretraining:
     neighbors: int = 10  # of an image in the graph
     seed: int = 0  # the graph is the same for all seeds of a run
 
+    def __post_init__(self):
+        for parameter in ("steps", "dimensions", "neighbors"):
+            require(getattr(self, parameter) >= 1, self, parameter, "at least 1")
+        require(self.batch >= 2, self, "batch", "at least 2: an image is told from others")
+        require(isfinite(self.temperature) and self.temperature > 0, self, "temperature", "above 0")
+        require(isfinite(self.learning_rate) and self.learning_rate > 0, self, "learning_rate", "above 0")
+        require(isfinite(self.muon_rate) and self.muon_rate >= 0, self, "muon_rate", "0 or more")
+        check_seed(self.seed)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -46,6 +56,7 @@ class Recipe:
     augment_weak: Augment | None = None  # of an unlabelled image's first view
     augment_strong: Augment | None = None  # of its second view
     augment_guided: Augment | None = None  # of its second view in the guided steps; None: as in the others
+    augment_test: Augment | None = None  # of copies that the trained network reads beside each image; None: no copies
     learning_rate: float = 1e-3  # of Adam
     muon_rate: float = 0.0  # the learning rate of Muon, which then moves the weights of the hidden layers; 0: Adam moves all
     cosine_decay: bool = False  # the learning rates fall along a half cosine to zero; otherwise they are constant
@@ -59,25 +70,21 @@ class Recipe:
     guided: float = 0.0  # the fraction of all steps, those included, in which they bound what the teacher may say
 
     def __post_init__(self):
-        def require(condition: bool, parameter: str, allowed: str) -> None:
-            if not condition:
-                raise ValueError(f"{parameter}={getattr(self, parameter)!r}: allowed is {allowed}")
-
         known = all(name in TERMS and isfinite(weight) for name, weight in self.weights.items())
-        require(known and bool(self.terms), "weights", f"a finite weight for some of {', '.join(TERMS)}, not all zero")
-        require(self.epochs >= 1 and all(e >= 1 for e in self.epochs_at.values()), "epochs", "at least 1")
-        require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, "steps_per_epoch", "None or at least 1")
-        require(self.batch_labeled >= 1, "batch_labeled", "at least 1")
-        require(self.batch_unlabeled >= (self.terms != ("supervised",)), "batch_unlabeled", "at least 1 if a term uses it")
-        require(isfinite(self.learning_rate) and self.learning_rate > 0, "learning_rate", "above 0")
-        require(isfinite(self.weight_decay) and self.weight_decay >= 0, "weight_decay", "0 or more")
-        require(0 <= self.ema_decay < 1, "ema_decay", "0 to below 1")
-        require(0 <= self.threshold <= 1, "threshold", "0 to 1")
-        require(0 <= self.align_decay < 1, "align_decay", "0 to below 1")
-        require(isfinite(self.muon_rate) and self.muon_rate >= 0, "muon_rate", "0 or more")
-        require(0 < self.graph_margin <= 1, "graph_margin", "above 0, to 1")
-        require(0 <= self.graph_alone <= 1, "graph_alone", "0 to 1")
-        require(self.graph_alone <= self.guided <= 1, "guided", "graph_alone to 1")
+        require(known and bool(self.terms), self, "weights", f"a finite weight for some of {', '.join(TERMS)}, not all zero")
+        require(self.epochs >= 1 and all(e >= 1 for e in self.epochs_at.values()), self, "epochs", "at least 1")
+        require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, self, "steps_per_epoch", "None or at least 1")
+        require(self.batch_labeled >= 1, self, "batch_labeled", "at least 1")
+        require(self.batch_unlabeled >= (self.terms != ("supervised",)), self, "batch_unlabeled", "at least 1 if a term uses it")
+        require(isfinite(self.learning_rate) and self.learning_rate > 0, self, "learning_rate", "above 0")
+        require(isfinite(self.weight_decay) and self.weight_decay >= 0, self, "weight_decay", "0 or more")
+        require(0 <= self.ema_decay < 1, self, "ema_decay", "0 to below 1")
+        require(0 <= self.threshold <= 1, self, "threshold", "0 to 1")
+        require(0 <= self.align_decay < 1, self, "align_decay", "0 to below 1")
+        require(isfinite(self.muon_rate) and self.muon_rate >= 0, self, "muon_rate", "0 or more")
+        require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
+        require(0 <= self.graph_alone <= 1, self, "graph_alone", "0 to 1")
+        require(self.graph_alone <= self.guided <= 1, self, "guided", "graph_alone to 1")
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -89,6 +96,11 @@ class Recipe:
         """Whether gradient flows through the weak view, or only the teacher sees it."""
         return bool({"clustering", "consistency", "entropy"} & set(self.terms))
 
+    @property
+    def learns_from_strong(self) -> bool:
+        """Whether the strong view is used at all."""
+        return bool({"consistency", "pseudo_label"} & set(self.terms))
+
     def epochs_for(self, n_labels: int) -> int:
         return self.epochs_at.get(n_labels, self.epochs)
 
@@ -96,12 +108,26 @@ class Recipe:
         """Optimiser steps of one epoch. In the report an epoch ends with the shorter of its two lists of batches."""
         if self.steps_per_epoch is not None:
             return self.steps_per_epoch
-        return min(ceil(n_labels / self.batch_labeled), ceil(n_unlabeled / self.batch_unlabeled))
+        steps = ceil(n_labels / self.batch_labeled)
+        return min(steps, ceil(n_unlabeled / self.batch_unlabeled)) if n_unlabeled and self.batch_unlabeled else steps
+
+    def batch_for(self, n_labels: int, n_unlabeled: int) -> tuple[int, int]:
+        """Labelled and unlabelled images of a full batch.
+
+        Those of the recipe, while labels are few; where they are many, as many as is their share of all images, so that a
+        labelled image never comes up more rarely than an unlabelled one, and none is unlabelled where all have labels.
+        """
+        both = self.batch_labeled + self.batch_unlabeled
+        if self.steps_per_epoch is None or not self.batch_unlabeled:
+            return self.batch_labeled, self.batch_unlabeled
+        labeled = max(self.batch_labeled, round(both * n_labels / (n_labels + n_unlabeled)))
+        return labeled, both - labeled
 
     def images_for(self, n_labels: int, n_unlabeled: int) -> int:
         """Images that training passes through the network, all views counted: what its cost is proportional to."""
-        views = min(n_labels, self.batch_labeled) if self.steps_per_epoch is None else self.batch_labeled
-        views += 2 * self.batch_unlabeled
+        labeled, unlabeled = self.batch_for(n_labels, n_unlabeled)
+        labeled = min(n_labels, labeled) if self.steps_per_epoch is None else labeled
+        views = labeled + (1 + self.learns_from_strong) * unlabeled
         return self.epochs_for(n_labels) * self.steps_for(n_labels, n_unlabeled) * views
 
     def decay_at(self, progress: float) -> float:
@@ -139,7 +165,9 @@ CORRECTED = replace(
 )
 
 # Labels alone, as strong as they get with this network: distorted copies, enough steps, a falling learning rate, averaged
-# weights. How far the copies are distorted was chosen for small M, where it counts; at M = 6000 less does as well.
+# weights, a vote of slightly distorted copies when an image is read. How far the copies that train are distorted was chosen
+# for small M, where it counts; at M = 6000 less does as well.
+WEAK = Augment(rotation=(-5, 5), translate=(-1.5, 1.5))
 SUPERVISED = Recipe(
     name="supervised",
     summary="Labels alone: cross-entropy on distorted copies of the labelled images",
@@ -149,6 +177,7 @@ SUPERVISED = Recipe(
     batch_labeled=128,
     batch_unlabeled=0,
     augment_labeled=Augment(rotation=(-15, 15), scale=(0.85, 1.15), shear=(-10, 10), translate=(-2.5, 2.5), elastic=0.7),
+    augment_test=WEAK,
     learning_rate=2e-3,
     cosine_decay=True,
     ema_decay=0.99,
@@ -169,7 +198,7 @@ BEST = replace(
     batch_labeled=32,
     batch_unlabeled=160,
     augment_labeled=DISTORTED,
-    augment_weak=Augment(rotation=(-5, 5), translate=(-1.5, 1.5)),
+    augment_weak=WEAK,
     augment_strong=DISTORTED,
     augment_guided=replace(DISTORTED, clutter=9),
     learning_rate=1e-3,
@@ -183,9 +212,45 @@ BEST = replace(
 
 RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST)}
 
+# What each ingredient is worth: `best` without each of its own, and `supervised` with each of the report's three losses. Of the
+# unlabelled images these add 64 to a step, as they are and, for consistency, transformed.
+WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_guided": replace(WEAK, clutter=9)}
+UNCLUTTERED = {"graph": replace(BEST.graph, augment=SUPERVISED.augment_labeled), "augment_guided": None}
+WITHOUT = {
+    "clusters": ("No graph: the teacher is never guided", {"graph": None, "graph_alone": 0.0, "guided": 0.0}),
+    "clutter": ("No clutter, neither in the graph's features nor in training", UNCLUTTERED),
+    "teacher": ("The candidates teach alone, to the end: no pseudo-labels", {"graph_alone": 1.0, "guided": 1.0}),
+    "release": ("The candidates bound the teacher to the end", {"guided": 1.0}),
+    "distortion": ("All views as little distorted as the teacher's", WEAKLY),
+    "alignment": ("The teacher's class frequencies as they come", {"align_decay": 0.0}),
+    "averaging": ("The network teaches itself, without averaged weights", {"ema_decay": 0.0}),
+    "muon": ("Adam for all weights, at the rate of `supervised`", {"muon_rate": 0.0, "learning_rate": SUPERVISED.learning_rate}),
+}
+PLUS = {
+    "clustering": ("The report's clustering loss", {"clustering": 0.1}, None),
+    "consistency": ("The report's consistency loss, its copies mended", {"consistency": 0.5}, CORRECTED.augment_strong),
+    "consistency-printed": ("The same with copies as printed", {"consistency": 0.5}, PUBLISHED.augment_strong),
+    "entropy": ("The report's entropy loss, its sign mended", {"entropy": 0.05}, None),
+    "entropy-printed": ("The same with the sign as printed", {"entropy": -0.05}, None),
+}
+ABLATIONS = {
+    f"best-without-{what}": replace(BEST, name=f"best-without-{what}", summary=summary, **changes)
+    for what, (summary, changes) in WITHOUT.items()
+} | {
+    f"supervised-plus-{what}": replace(
+        SUPERVISED,
+        name=f"supervised-plus-{what}",
+        summary=summary,
+        weights=SUPERVISED.weights | loss,
+        batch_unlabeled=64,
+        augment_strong=strong,
+    )
+    for what, (summary, loss, strong) in PLUS.items()
+}
+
 
 def get(name: object) -> Recipe:
-    """The recipe called `name`; raises ValueError that lists the names if there is none."""
-    if not isinstance(name, str) or name not in RECIPES:
-        raise ValueError(f"recipe={name!r}: allowed is {', '.join(RECIPES)}")
-    return RECIPES[name]
+    """The recipe or ablation called `name`; raises ValueError that lists the recipes if there is none."""
+    if not isinstance(name, str) or name not in RECIPES | ABLATIONS:
+        raise ValueError(f"recipe={name!r}: allowed is {', '.join(RECIPES)}, or one of recipes.ABLATIONS")
+    return (RECIPES | ABLATIONS)[name]

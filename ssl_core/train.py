@@ -6,16 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from .augment import Augment
 from .data import full_batches
 from .losses import class_centroids, clustering, consistency, entropy, pseudo_label
 from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
 from .recipes import Recipe
+
+TEST_VIEWS = 8  # distorted copies of an image that are read beside it
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,13 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Every term of the loss that `recipe` weighs, unweighted: a scalar each, a mean over its batch.
 
-    `batch` is `(x_l, y_l, x_weak, x_strong)`; the unlabelled views are empty for a recipe that uses none. All views that
-    the model needs to see go through it in one pass. `teach` gives class probabilities (N, C) for the weak views.
+    `batch` is `(x_l, y_l, x_weak, x_strong)`; the unlabelled views are empty for a recipe that uses none, and where every
+    image has a label: what they would teach is then 0. All views that the model needs to see go through it in one pass.
+    `teach` gives class probabilities (N, C) for the weak views.
     """
     x_l, y_l, x_weak, x_strong = batch
     x_u = x_weak if recipe.learns_from_weak else x_weak[:0]
+    x_strong = x_strong if recipe.learns_from_strong else x_strong[:0]
     logits, features = model(torch.cat([x_l, x_u, x_strong]))
     logits_l, logits_u, logits_strong = logits.split([len(x_l), len(x_u), len(x_strong)])
     features_u = features[len(x_l) : len(x_l) + len(x_u)]
@@ -117,7 +123,8 @@ def loss_terms(
         "entropy": lambda: entropy(logits_u),
         "pseudo_label": lambda: pseudo_label(teach(x_weak), logits_strong, recipe.threshold),
     }
-    return {name: formulas[name]() for name in recipe.terms}
+    idle = logits.new_zeros(())
+    return {name: formulas[name]() if name == "supervised" or len(x_weak) else idle for name in recipe.terms}
 
 
 def fit(
@@ -195,10 +202,10 @@ def index_batches(n_l: int, n_u: int, recipe: Recipe, generator: Generator) -> I
     if recipe.steps_per_epoch is None:
         while True:
             labeled = torch.randperm(n_l, generator=generator).split(recipe.batch_labeled)
-            unlabeled = torch.randperm(n_u, generator=generator).split(recipe.batch_unlabeled)
-            yield list(zip(labeled, unlabeled, strict=False))
-    labeled = full_batches(n_l, recipe.batch_labeled, generator)
-    unlabeled = full_batches(n_u, recipe.batch_unlabeled, generator)
+            unlabeled = torch.randperm(n_u, generator=generator).split(recipe.batch_unlabeled or 1)
+            yield list(zip(labeled, unlabeled if n_u else repeat(unlabeled[0]), strict=False))
+    size_l, size_u = recipe.batch_for(n_l, n_u)
+    labeled, unlabeled = full_batches(n_l, size_l, generator), full_batches(n_u, size_u, generator)
     while True:
         yield [(next(labeled), next(unlabeled)) for _ in range(recipe.steps_per_epoch)]
 
@@ -210,9 +217,19 @@ def embed(model: Net, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: Net, x: Tensor, y: Tensor) -> Evaluation:
-    """How `model` does on images `x` (N, 1, 28, 28) of classes `y` (N,)."""
-    log_p = torch.cat([model(part)[0].log_softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
-    n_classes = log_p.shape[1]
-    counts = torch.bincount(y * n_classes + log_p.argmax(dim=1), minlength=n_classes**2)
-    return Evaluation(log_p.exp(), counts.reshape(n_classes, n_classes), F.nll_loss(log_p, y).item())
+def evaluate(model: Net, x: Tensor, y: Tensor, augment: Augment | None = None) -> Evaluation:
+    """How `model` does on images `x` (N, 1, 28, 28) of classes `y` (N,).
+
+    With `augment`, each image is read nine times, as it is and in eight distorted copies, and the probabilities are averaged
+    (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call.
+    """
+    p = torch.cat([model(part)[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
+    if augment:
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(TEST_VIEWS):
+            p += torch.cat([model(augment(part, generator))[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
+        p /= 1 + TEST_VIEWS
+    n_classes = p.shape[1]
+    counts = torch.bincount(y * n_classes + p.argmax(dim=1), minlength=n_classes**2)
+    nll = F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), y)
+    return Evaluation(p, counts.reshape(n_classes, n_classes), nll.item())

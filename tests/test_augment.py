@@ -1,11 +1,12 @@
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms import InterpolationMode
 
-from ssl_core.augment import Augment
+from ssl_core.augment import Augment, _grid
 from ssl_core.data import BACKGROUND
 
 angles = st.floats(-40, 40)
@@ -60,6 +61,27 @@ def test_elastic_displaces_by_about_its_pixels():
     assert shift.mean().abs().item() < 0.02
     step = (shift[:, :, 1:] - shift[:, :, :-1]).abs().mean().item()
     assert step < 0.25  # smooth: neighbouring pixels move together
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("rotation", (5, -5)),
+        ("scale", (0.0, 1.0)),
+        ("elastic", -1.0),
+        ("clutter", 8),
+        ("clutter", -1),
+        ("interpolation", "cubic"),
+    ],
+)
+def test_a_bad_field_is_named(field, value):
+    with pytest.raises(ValueError, match=rf"^{field}=.*: allowed is"):
+        Augment(**{field: value})
+
+
+def test_the_grid_is_pytorchs():
+    matrices = torch.randn(5, 2, 3, generator=generator())
+    assert torch.allclose(_grid(matrices, 28, 20), F.affine_grid(matrices, [5, 1, 28, 20], align_corners=False), atol=1e-5)
 
 
 def test_clutter_shows_a_square_of_the_image_before_where_it_is_brighter(images):

@@ -44,6 +44,18 @@ def test_train_then_results(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_ablation(outputs):
+    for recipe in ("supervised", "supervised-plus-entropy", "supervised-plus-clustering"):
+        for seed in (0, 1):
+            folder = outputs / "ablation" / "mnist" / recipe / "m50" / f"seed{seed}"
+            execute(outputs, "train.ipynb", {"recipe": recipe, "seed": seed, "smoke": True, "folder": str(folder)})
+    copy = execute(outputs, "ablation.ipynb", {"outputs": str(outputs / "ablation")})
+    said = copy.read_text()
+    assert "supervised-plus-entropy" in said and "(2)" in said and "image/png" in said
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_nbval_notices_a_cell_that_fails(outputs):
     """The check above can fail: a results notebook without results does."""
     (outputs / "empty").mkdir()

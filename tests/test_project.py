@@ -47,7 +47,7 @@ def test_make_alone_lists_every_target():
     makefile = (runs.ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     listed = make().stdout
-    assert {"setup", "sweep", "results", "lab", "test", "smoke", "clean", "help"} <= set(targets)
+    assert {"setup", "sweep", "results", "lab", "test", "smoke", "ablation", "clean", "help"} <= set(targets)
     assert all(re.search(rf"^  make {target} +\w", listed, re.MULTILINE) for target in targets)
 
 
@@ -77,9 +77,10 @@ def test_setup_says_what_a_machine_lacks(tmp_path, python, message):
 
 def test_the_readme_shows_the_reference_results():
     reference = runs.ROOT / "outputs" / "reference"
-    table = page.readme_table(pd.read_csv(reference / "results.csv"))
-    assert table in README
-    assert "outputs/reference/accuracy.png" in README and (reference / "accuracy.png").stat().st_size > 10_000
+    for place, table in page.readme_tables(pd.read_csv(reference / "results.csv")).items():
+        assert f"<!-- {place} -->\n{table}\n<!-- end of {place} -->" in README
+    for figure in ("accuracy.png", "ablation.png"):
+        assert f"outputs/reference/{figure}" in README and (reference / figure).stat().st_size > 10_000
 
 
 def test_the_readmes_links_lead_somewhere():

@@ -1,9 +1,9 @@
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
 from ssl_core import recipes
-from ssl_core.recipes import BEST, CORRECTED, PUBLISHED, RECIPES, SUPERVISED
+from ssl_core.recipes import ABLATIONS, BEST, CORRECTED, PUBLISHED, RECIPES, SUPERVISED
 
 
 def test_published_is_the_report_as_printed():
@@ -61,6 +61,37 @@ def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(field, value):
         replace(BEST, **{field: value})
 
 
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("steps", 0),
+        ("batch", 1),
+        ("temperature", 0.0),
+        ("learning_rate", 0.0),
+        ("muon_rate", -1.0),
+        ("neighbors", 0),
+        ("seed", -1),
+    ],
+)
+def test_a_bad_field_of_the_pretraining_is_named(field, value):
+    with pytest.raises(ValueError, match=f"^{field}={value}: allowed is"):
+        replace(BEST.graph, **{field: value})
+
+
+def test_an_ablation_changes_one_recipe_and_says_what():
+    for name, recipe in ABLATIONS.items():
+        base = RECIPES[name.split("-")[0]]
+        changed = {f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(base, f.name)}
+        assert recipes.get(name) is recipe and len(changed - {"name", "summary"}) >= 1, name
+        assert recipe.name == name and recipe.summary != base.summary
+    assert (
+        ABLATIONS["supervised-plus-entropy-printed"].weights["entropy"]
+        < 0
+        < ABLATIONS["supervised-plus-entropy"].weights["entropy"]
+    )
+    assert len({recipe.graph for recipe in ABLATIONS.values()}) == 3  # none, that of `best`, and that without clutter
+
+
 def test_a_recipe_is_a_value():
     with pytest.raises(TypeError, match="treshold"):
         replace(BEST, treshold=0.5)
@@ -72,5 +103,7 @@ def test_a_recipe_is_a_value():
 def test_recipes_are_found_by_name():
     assert {name: recipes.get(name).name for name in RECIPES} == {name: name for name in RECIPES}
     for bad in ("bset", "", None, 3):
-        with pytest.raises(ValueError, match=r"^recipe=.*allowed is published, supervised, corrected, best$"):
+        with pytest.raises(
+            ValueError, match=r"^recipe=.*allowed is published, supervised, corrected, best, or one of recipes\.ABLATIONS$"
+        ):
             recipes.get(bad)

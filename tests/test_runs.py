@@ -135,9 +135,10 @@ def test_writing_replaces_the_whole_file_or_nothing(tmp_path, monkeypatch):
 
 
 def test_only_current_runs_of_one_data_set_and_one_draw_are_compared():
-    def record(data, draw, current):
-        return {"run": {"data": data, "draw": draw}, "current": current}
+    def record(data, draw, current, recipe="best"):
+        return {"run": {"data": data, "draw": draw, "recipe": recipe}, "current": current}
 
     found = [record("mnist", "random", True), record("mnist", "stratified", True), record("mnist", "random", False)]
-    found.append(record("other", "random", True))
+    found += [record("other", "random", True), record("mnist", "random", True, "best-without-muon")]
     assert runs.select(found) == found[:1] and runs.select(found, draw="stratified") == found[1:2]
+    assert runs.select(found, names=recipes.ABLATIONS) == found[-1:]

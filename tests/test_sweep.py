@@ -12,6 +12,7 @@ import pytest
 
 from ssl_core.lab import page, runs, sweep
 from ssl_core.lab.runs import Run
+from ssl_core.recipes import ABLATIONS
 
 SMOKE = ("--labels", "50", "--recipes", "supervised published", "--smoke")
 
@@ -63,7 +64,7 @@ def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch, old):
     assert (tmp_path / "outputs" / "reference" / "accuracy.png").exists()
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old\n" not in readme
-    assert page.readme_table(reference) in readme and "| 50 | “the lowest” |" in readme
+    assert page.readme_tables(reference)["results"] in readme and "| 50 | “the lowest” |" in readme
 
 
 def test_the_reference_keeps_what_todays_code_would_make_and_nothing_older(swept, tmp_path, monkeypatch):
@@ -169,10 +170,13 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_when_called_again(projec
         (("--labels", "many"), "sweep: n_labels='many': allowed is a whole number from 1 to 60000"),
         (("--labels", "50.5"), "sweep: n_labels='50.5': allowed is a whole number from 1 to 60000"),
         (("--labels", " "), "sweep: LABELS=' ': allowed is one value or more, separated by blanks"),
-        (("--recipes", "best bset"), "sweep: recipe='bset': allowed is published, supervised, corrected, best"),
+        (
+            ("--recipes", "best bset"),
+            "sweep: recipe='bset': allowed is published, supervised, corrected, best, or one of recipes.ABLATIONS",
+        ),
         (("--seeds=-1",), "sweep: seed=-1: allowed is a whole number from 0 to 4294967295"),
         (("--seeds", "1.5"), "sweep: seed='1.5': allowed is a whole number from 0 to 4294967295"),
-        (("--data", "letters"), "sweep: data='letters': allowed is mnist"),
+        (("--data", "letters"), "sweep: data='letters': allowed is mnist, fashion-mnist"),
         (("--draw", "lucky"), "sweep: draw='lucky': allowed is random, stratified"),
         (("--jobs", "0"), "sweep: JOBS=0: allowed is a whole number from 1"),
         (("--outputs", "/proc/nowhere"), "sweep: OUTPUTS='/proc/nowhere': allowed is a folder that can be written to"),
@@ -191,6 +195,7 @@ def test_bad_input_is_one_line_that_names_it_before_anything_starts(swept, argum
 def test_values_are_separated_by_blanks_or_commas_and_taken_once():
     grid = sweep.make_grid("50, 250 50", "best", "0 1")
     assert grid == [Run(50, "best", 0), Run(50, "best", 1), Run(250, "best", 0), Run(250, "best", 1)]
+    assert [run.recipe for run in sweep.make_grid("50", "best ablations", "0")] == ["best", *ABLATIONS]
 
 
 def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
@@ -208,5 +213,7 @@ def test_while_one_run_makes_the_graph_those_that_need_none_go_first(monkeypatch
     executions = [sweep.Execution(run, tmp_path, 1) for run in grid]
     monkeypatch.setattr(sweep.shared.path, "__defaults__", (tmp_path,))
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "supervised", "supervised", "best"]
-    executions[0].graph.touch()
+    maker = executions[0]
+    assert maker.graph_work > 0.5 * maker.work and not any(e.graph_work for e in executions[1:])
+    maker.graph.touch()
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "best", "supervised", "supervised"]

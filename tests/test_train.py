@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_core import data, train
+from ssl_core.augment import Augment
 from ssl_core.losses import class_centroids
 from ssl_core.model import untrained
-from ssl_core.recipes import BEST, CORRECTED, PUBLISHED, RECIPES, SUPERVISED, TERMS
+from ssl_core.recipes import BEST, PUBLISHED, RECIPES, SUPERVISED, TERMS, WEAK
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -194,11 +195,23 @@ def test_a_loss_that_is_not_finite_stops_at_once(images):
         fit(images, tiny(SUPERVISED, epochs=50), learning_rate=1e30)
 
 
-def test_all_labelled_still_trains(images):
-    """With 60,000 labels nothing is unlabelled; the notebook then lets the same images serve again without theirs."""
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_where_every_image_has_a_label_only_labels_teach(images, recipe):
     x, y = images.x[:300], images.y[:300]
-    for recipe in (CORRECTED, BEST, PUBLISHED):
-        assert train.fit(untrained(0), x, y, x, tiny(recipe), 0).history
+    history = train.fit(untrained(0), x, y, x[:0], tiny(recipe), 0, candidates=torch.ones(0, 10, dtype=torch.bool)).history
+    assert {row[name] for row in history for name in recipe.terms if name != "supervised"} <= {0.0}
+    assert all(row["total"] == pytest.approx(row["supervised"]) and row["supervised"] > 0 for row in history)
+
+
+@settings(deadline=None, max_examples=25)
+@given(n_l=st.integers(1, 59_999))
+def test_a_labelled_image_comes_up_at_least_as_often_as_an_unlabelled_one(n_l):
+    n_u = 60_000 - n_l
+    ((labeled, unlabeled), *_) = next(train.index_batches(n_l, n_u, BEST, generator()))
+    assert (len(labeled), len(unlabeled)) == BEST.batch_for(n_l, n_u) and len(labeled) + len(unlabeled) == 192
+    assert len(labeled) / n_l >= 0.98 * len(unlabeled) / n_u
+    assert BEST.batch_for(6000, 54_000) == (32, 160) and BEST.batch_for(60_000, 0) == (192, 0)
+    assert SUPERVISED.batch_for(n_l, n_u) == (128, 0)
 
 
 @settings(deadline=None, max_examples=25)
@@ -223,3 +236,15 @@ def test_evaluation_is_scikit_learns(images):
     assert (found.confusion.numpy() == sklearn.metrics.confusion_matrix(truth, guess, labels=range(10))).all()
     recall = sklearn.metrics.recall_score(truth, guess, average=None, zero_division=0)
     assert found.recall.tolist() == pytest.approx(recall.tolist())
+
+
+def test_copies_vote_on_what_an_image_is(images):
+    model = fit(images, tiny(SUPERVISED, epochs=4)).model
+    x, y = images.x_test[:700], images.y_test[:700]
+    once, voted = train.evaluate(model, x, y), train.evaluate(model, x, y, WEAK)
+    draws, p = generator(), once.probabilities.clone()
+    for _ in range(train.TEST_VIEWS):
+        p += torch.cat([model(WEAK(part, draws))[0].softmax(1) for part in (x[:500], x[500:])]).detach()
+    assert torch.allclose(voted.probabilities, p / 9, atol=1e-5) and not torch.equal(voted.predictions, once.predictions)
+    assert torch.equal(voted.probabilities, train.evaluate(model, x, y, WEAK).probabilities)
+    assert torch.allclose(train.evaluate(model, x, y, Augment()).probabilities, once.probabilities, atol=1e-5)

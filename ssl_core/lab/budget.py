@@ -8,6 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ssl_core.fetch import DATA_SETS
+from ssl_core.recipes import ABLATIONS
+
 from .runs import Run
 
 # The report's own figures. For the sizes that are not here it prints no number.
@@ -41,6 +44,23 @@ def gain(results: pd.DataFrame, recipe: str, baseline: str = "supervised") -> pd
         return pd.DataFrame(columns=["n_labels", "mean", "std", "n"])
     difference = (paired[recipe] - paired[baseline]).dropna()
     return difference.groupby("n_labels").agg(mean="mean", std="std", n="count").reset_index()
+
+
+def ablation(results: pd.DataFrame) -> pd.DataFrame:
+    """For each ablation of recipes.py that was run: `recipe`, `baseline`, and by `n_labels` what `gain` gives of the two."""
+    rows = []
+    for recipe in ABLATIONS:
+        baseline = recipe.split("-")[0]
+        rows.append(gain(results, recipe, baseline).assign(recipe=recipe, baseline=baseline))
+    return pd.concat(rows, ignore_index=True)
+
+
+def ablation_table(ablation: pd.DataFrame) -> pd.DataFrame:
+    """A row for each ablation, a column for each number of labels: points of accuracy gained over the recipe that was changed."""
+    texts = [percent(mean, std, int(n), "+") for mean, std, n in ablation[["mean", "std", "n"]].itertuples(index=False)]
+    table = ablation.assign(text=texts).pivot(index="recipe", columns="n_labels", values="text").fillna("–")
+    table = table.loc[[name for name in ABLATIONS if name in table.index]]
+    return table.rename(columns=lambda n: f"M = {n}").rename_axis(index="points of accuracy", columns=None)
 
 
 def means(curve: pd.DataFrame, recipe: str) -> pd.Series:
@@ -157,9 +177,12 @@ def confusions(records: list[dict]) -> dict[tuple[str, int], np.ndarray]:
 
 def missing_table(records: list[dict]) -> pd.DataFrame:
     """The runs whose draw left a class without a label."""
-    missed = [r for r in records if r["missing_classes"]]
-    rows = [r["run"] | {"digits": ", ".join(map(str, r["missing_classes"])), "accuracy": percent(r["accuracy"])} for r in missed]
-    columns = ["n_labels", "recipe", "seed", "digits", "accuracy"]
+    rows = []
+    for record in records:
+        run, classes = record["run"], DATA_SETS[record["run"]["data"]].classes
+        if missing := ", ".join(classes[c] for c in record["missing_classes"]):
+            rows.append(run | {"without a label": missing, "accuracy": percent(record["accuracy"])})
+    columns = ["n_labels", "recipe", "seed", "without a label", "accuracy"]
     return _labeled(pd.DataFrame(rows, columns=columns).set_index("n_labels"))
 
 
@@ -183,13 +206,13 @@ def in_words(results: pd.DataFrame) -> str:
     sentences.append(f"- Beyond so many labels, more of them gain less than {100 * WORTH:g} point per doubling: {worth}.")
     seeds = results["seed"].nunique()
     caveat = "One seed only: differences of a few tenths may be chance." if seeds == 1 else f"Means over {seeds} seeds."
-    return "\n".join(
-        [*sentences, f"\n{caveat} All accuracies are on MNIST's 10,000 test images, looked at once, after training."]
-    )
+    return "\n".join([*sentences, f"\n{caveat} All accuracies are on the 10,000 test images, looked at once, after training."])
 
 
 def candidates_in_words(candidates: Tensor, y: Tensor) -> str:
     """How far the graph narrows the class of each image, (N, C), and how rightly by the true classes `y` (N,), Markdown."""
+    if not len(y):
+        return "No image is without a label: there is nothing to narrow."
     single = candidates.sum(dim=1) == 1
     kept = candidates[torch.arange(len(y)), y]
     return (
@@ -199,14 +222,14 @@ def candidates_in_words(candidates: Tensor, y: Tensor) -> str:
     )
 
 
-def run_in_words(run: Run, untrained: float, trained: float, seconds: float, missing: list[int]) -> str:
-    """What one run reached, in a sentence or two, Markdown; `missing` lists the classes without a label."""
+def run_in_words(run: Run, untrained: float, trained: float, seconds: float, missing: list[str]) -> str:
+    """What one run reached, in a sentence or two, Markdown; `missing` names the classes without a label."""
     sentences = [
         f"With **{run.n_labels} labels** `{run.recipe}` reads **{100 * trained:.2f} %** of the test images rightly,"
         f" from {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
     ]
     if missing:
-        sentences.append(f"No label covers {', '.join(map(str, missing))}: what such a digit is called can't be learned.")
+        sentences.append(f"No label covers {', '.join(missing)}: what such an image is called can't be learned.")
     if run.smoke:
         sentences.append("*This was a smoke run: the numbers mean nothing.*")
     return " ".join(sentences)

@@ -10,9 +10,11 @@ import nbformat
 import pandas as pd
 from nbconvert import HTMLExporter
 
+from ssl_core import recipes
+
 from . import budget, plots, runs
 
-NOTEBOOK = runs.ROOT / "notebooks" / "results.ipynb"
+RESULTS, ABLATION = (runs.ROOT / "notebooks" / f"{name}.ipynb" for name in ("results", "ablation"))
 # A shell of our own: nbconvert's links scripts from the network, and the page must be complete without one.
 SHELL = """<!DOCTYPE html>
 <html lang="en">
@@ -38,23 +40,25 @@ code {{ background: #f3f3f3; padding: 0 0.2em; }}
 """
 
 
-def build(outputs: Path, data: str = "mnist", draw: str = "random") -> bool:
-    """Writes `results.csv`, `results.ipynb` and `results.html` into `outputs`; False, with a message, if no run is finished.
+def build(outputs: Path, data: str = "mnist", draw: str = "random", notebook: Path = RESULTS) -> bool:
+    """Writes `results.csv` into `outputs`, the executed notebook beside it, and the notebook as a page.
 
-    The table has every finished run; the notebook and the page show those of one data set and one way to draw the labels.
+    False, with a message, if no run is finished. The table has every finished run; the notebook and the page show those of
+    one data set and one way to draw the labels.
     """
     records = runs.records(outputs)
     if not runs.select(records, data, draw):
         print(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them", file=sys.stderr)
         return False
     runs.write_atomically(outputs / "results.csv", runs.table(records).to_csv(index=False))
-    executed = outputs / "results.ipynb"
-    command = runs.papermill(NOTEBOOK, executed, {"outputs": str(outputs), "data": data, "draw": draw})
+    executed = outputs / notebook.name
+    command = runs.papermill(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw})
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise RuntimeError(f"{NOTEBOOK.name} failed, see {executed}\n{done.stdout[-2000:]}")
-    runs.write_atomically(outputs / "results.html", as_page(executed))
-    print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {outputs / 'results.html'}")
+        raise RuntimeError(f"{notebook.name} failed, see {executed}\n{done.stdout[-2000:]}")
+    page = executed.with_suffix(".html")
+    runs.write_atomically(page, as_page(executed))
+    print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {page}")
     return True
 
 
@@ -64,36 +68,71 @@ def as_page(notebook: Path) -> str:
         template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
     )
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
-    return SHELL.format(title="How many digits must be labelled?", body=body)
+    title = re.search(r"<h1[^>]*>(.*?)<", body)[1]
+    return SHELL.format(title=title, body=body)
 
 
-def readme_table(results: pd.DataFrame) -> str:
-    """The README's table, Markdown: a row for each number of labels, from the most; mean ± std (seeds), in per cent."""
-    table = budget.accuracy_table(budget.curve(results)).sort_index(ascending=False)
-    recipes = sorted(table.columns, key=plots.order, reverse=True)
-    printed = {6000: "98.28", 500: "“95 plus”", 50: "“the lowest”"}
-    lines = [["labels M", "the report prints", *(f"`{name}`" for name in recipes)], ["---:"] * (2 + len(recipes))]
-    lines += [[str(n), printed.get(n, "–"), *row[recipes]] for n, row in table.iterrows()]
+def readme_tables(results: pd.DataFrame) -> dict[str, str]:
+    """The README's tables, Markdown, by the name of their place in it; entries are mean ± std (seeds), in per cent or points."""
+    is_ablation = results["recipe"].isin(recipes.ABLATIONS)
+    # Ten random images seldom show all ten digits: of so few the table has one of each class.
+    few = (results["n_labels"] == 10) == (results["draw"] == "stratified")
+    measured = {"results": ("mnist", ~is_ablation & few), "fashion-mnist": ("fashion-mnist", ~is_ablation & few)}
+    tables = {place: _by_labels(results[(results["data"] == data) & which]) for place, (data, which) in measured.items()}
+    return tables | {"ablation": _markdown(budget.ablation_table(budget.ablation(results[results["data"] == "mnist"])))}
+
+
+def _by_labels(results: pd.DataFrame) -> str:
+    """A row for each number of labels, from the most; a column for each recipe; last, the seconds that a run takes."""
+    if results.empty:
+        return ""
+    curve = budget.curve(results)
+    table = budget.accuracy_table(curve).sort_index(ascending=False)
+    names = sorted(table.columns, key=plots.order, reverse=True)
+    table = table[names].rename(index=lambda n: "10, one a class" if n == 10 else str(n))
+    seconds = results.groupby("recipe")["seconds"].median()
+    table.loc["seconds"] = [f"{seconds[name]:.0f}" for name in names]
+    if (results["data"] == "mnist").all():
+        printed = {"6000": "98.28", "500": "“95 plus”", "50": "“the lowest”"}
+        table.insert(0, "the report prints", [printed.get(n, "–") for n in table.index])
+    return _markdown(table.rename_axis("labels M"))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown, its recipes as code."""
+    if table.empty:
+        return ""
+    code = {name: f"`{name}`" for name in recipes.RECIPES | recipes.ABLATIONS}
+    table = table.rename(columns=code, index=code)
+    lines = [[table.index.name, *map(str, table.columns)], ["---:"] * (1 + table.shape[1])]
+    lines += [[str(name), *row] for name, row in table.iterrows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def refer(outputs: Path) -> None:
-    """Renews the reference that the README shows, from the finished runs: its table, its figure, and the README's own table.
+    """Renews the reference that the README shows, from the finished runs: its rows, its figures, and the README's tables.
 
     Rows of runs that are not in `outputs` stay if today's code would make the same: the reference can grow in several sittings.
     """
     folder = runs.ROOT / "outputs" / "reference"
     folder.mkdir(parents=True, exist_ok=True)
-    results = runs.table(runs.select(runs.records(outputs))).drop(columns="current")
+    results = runs.table([r for r in runs.records(outputs) if r["current"]]).drop(columns="current")
     if (folder / "results.csv").exists():
         results = pd.concat([results, _still_current(pd.read_csv(folder / "results.csv"))])
     identity = ["data", "recipe", "draw", "n_labels", "seed"]
     results = results.drop_duplicates(identity).sort_values(identity)
     runs.write_atomically(folder / "results.csv", results.to_csv(index=False, float_format="%.6g"))
-    plots.accuracy_by_labels(budget.curve(results)).savefig(folder / "accuracy.png", dpi=150)
+    digits = results[(results["data"] == "mnist") & (results["draw"] == "random")]
+    curve = budget.curve(digits[digits["recipe"].isin(recipes.RECIPES)])
+    plots.accuracy_by_labels(curve).savefig(folder / "accuracy.png", dpi=150)
+    if len(ablation := budget.ablation(digits)):
+        plots.ablation(ablation).savefig(folder / "ablation.png", dpi=150)
     readme = runs.ROOT / "README.md"
-    marked = re.compile(r"(<!-- results -->\n).*?(<!-- end of results -->)", re.DOTALL)
-    runs.write_atomically(readme, marked.sub(lambda m: m[1] + readme_table(results) + "\n" + m[2], readme.read_text()))
+    text = readme.read_text()
+    for place, table in readme_tables(results).items():
+        marked = re.compile(rf"(<!-- {place} -->\n).*?(<!-- end of {place} -->)", re.DOTALL)
+        text = marked.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+    runs.write_atomically(readme, text)
 
 
 def _still_current(reference: pd.DataFrame) -> pd.DataFrame:
@@ -108,9 +147,10 @@ def main() -> None:
     parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
     parser.add_argument("--data", default="mnist", help="the data set that the page is about")
     parser.add_argument("--draw", default="random", help="how the labelled images were drawn")
+    parser.add_argument("--ablation", action="store_true", help="what each ingredient is worth, instead of all results")
     parser.add_argument("--reference", action="store_true", help="also renew outputs/reference and the README's table")
     given = parser.parse_args()
-    if not build(runs.ROOT / given.outputs, given.data, given.draw):
+    if not build(runs.ROOT / given.outputs, given.data, given.draw, ABLATION if given.ablation else RESULTS):
         sys.exit(1)
     if given.reference:
         refer(runs.ROOT / given.outputs)

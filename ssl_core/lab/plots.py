@@ -54,18 +54,18 @@ def neighbors(x: Tensor, index: Tensor, which: Tensor) -> Figure:
     return images(x[rows.flatten()], titles * len(which), columns=rows.shape[1])
 
 
-def labeled_images(x: Tensor, y: Tensor, most: int = 10) -> Figure:
+def labeled_images(x: Tensor, y: Tensor, classes: tuple[str, ...], most: int = 10) -> Figure:
     """The labelled images, a row for each class, at most `most` of each; a class without any has an empty row."""
-    n_classes = 10
+    n_classes = len(classes)
     figure, axes = plt.subplots(n_classes, most, figsize=(0.55 * most, 0.6 * n_classes), squeeze=False)
     for c in range(n_classes):
         of_class = x[y == c]
-        axes[c, 0].text(-0.6, 0.5, f"{c}  ({len(of_class)})", transform=axes[c, 0].transAxes, ha="right", va="center")
+        axes[c, 0].text(-0.6, 0.5, f"{classes[c]}  ({len(of_class)})", transform=axes[c, 0].transAxes, ha="right", va="center")
         for i in range(most):
             axes[c, i].axis("off")
             if i < len(of_class):
                 axes[c, i].imshow(_pixels(of_class[i : i + 1])[0], cmap="gray_r", vmin=0, vmax=1)
-    figure.suptitle(f"Labelled images by digit (how many); the first {most} of each", fontsize=11)
+    figure.suptitle(f"Labelled images by class (how many); the first {most} of each", fontsize=11)
     plt.close(figure)
     return figure
 
@@ -124,15 +124,16 @@ def _draw_confusion(axis, counts: np.ndarray, classes: tuple[str, ...], annotate
         yticklabels=classes,
         ax=axis,
     )
-    axis.set(xlabel="predicted digit", ylabel="true digit")
+    axis.set(xlabel="predicted class", ylabel="true class")
     axis.tick_params(axis="y", rotation=0)
+    axis.tick_params(axis="x", rotation=90 * (max(map(len, classes)) > 2))
 
 
-def predictions(x: Tensor, y: Tensor, evaluation: Evaluation, title: str) -> Figure:
+def predictions(x: Tensor, y: Tensor, evaluation: Evaluation, classes: tuple[str, ...], title: str) -> Figure:
     """The first 16 images in a 4 × 4 grid, each with its prediction and the truth; mistakes in vermilion."""
     guesses = evaluation.predictions[:16].tolist()
     truth = y[:16].tolist()
-    titles = [f"says {guess}, is {true}" for guess, true in zip(guesses, truth, strict=True)]
+    titles = [f"says {classes[guess]}, is {classes[true]}" for guess, true in zip(guesses, truth, strict=True)]
     colors = ["black" if guess == true else "#D55E00" for guess, true in zip(guesses, truth, strict=True)]
     return images(x[:16], titles, 4, colors, title)
 
@@ -145,7 +146,9 @@ def confused_pairs(confusion: Tensor, most: int = 5) -> list[tuple[int, int, int
     return [(i // n_classes, i % n_classes, int(counts.flatten()[i])) for i in order if counts.flatten()[i] > 0]
 
 
-def worst_mistakes(x: Tensor, y: Tensor, evaluation: Evaluation, pairs: int = 4, columns: int = 8) -> Figure | None:
+def worst_mistakes(
+    x: Tensor, y: Tensor, evaluation: Evaluation, classes: tuple[str, ...], pairs: int = 4, columns: int = 8
+) -> Figure | None:
     """For each of the commonest confusions a row of images, the most confident mistake first; None if there is no mistake."""
     found = confused_pairs(evaluation.confusion, pairs)
     if not found:
@@ -160,7 +163,7 @@ def worst_mistakes(x: Tensor, y: Tensor, evaluation: Evaluation, pairs: int = 4,
         for axis, i in zip(row, mistakes, strict=False):
             axis.imshow(_pixels(x[i : i + 1])[0], cmap="gray_r", vmin=0, vmax=1)
             axis.set_title(f"{100 * confidence[i]:.0f} % sure", fontsize=8, pad=2)
-        label = f"{true} read as {predicted}\n{count} times"
+        label = f"{classes[true]} read as {classes[predicted]}\n{count} times"
         row[0].text(-0.2, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
     figure.suptitle("The commonest confusions and the surest mistakes in each", fontsize=11)
     plt.close(figure)
@@ -245,6 +248,37 @@ def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[s
             axis.set_title(f"{recipe}, M = {n}\n{100 * np.trace(counts) / counts.sum():.1f} %", fontsize=9)
             axis.tick_params(labelsize=7)
             axis.label_outer()
+    plt.close(figure)
+    return figure
+
+
+def ablation(changes: pd.DataFrame) -> Figure:
+    """What `budget.ablation` measured: a panel for each recipe that was changed, a row for each change, a mark for each M."""
+    baselines = list(changes["baseline"].unique())
+    rows = [changes[changes["baseline"] == baseline] for baseline in baselines]
+    heights = [part["recipe"].nunique() for part in rows]
+    figure, axes = plt.subplots(
+        len(rows), 1, figsize=(7.5, 0.9 + 0.42 * sum(heights)), height_ratios=heights, squeeze=False, sharex=True
+    )
+    sizes = sorted(changes["n_labels"].unique())
+    for axis, baseline, part in zip(axes.flat, baselines, rows, strict=True):
+        names = list(part["recipe"].unique())
+        for i, n in enumerate(sizes):
+            of_size = part[part["n_labels"] == n]
+            height = [names.index(name) + 0.22 * (i - (len(sizes) - 1) / 2) for name in of_size["recipe"]]
+            bars = 100 * of_size["std"].fillna(0)
+            style = {"fmt": "os^Dv"[i % 5], "color": plt.cm.viridis(0.85 * i / max(1, len(sizes) - 1)), "markersize": 5}
+            axis.errorbar(100 * of_size["mean"], height, xerr=bars, capsize=2, label=f"M = {n}", **style)
+        axis.axvline(0, color="black", linewidth=1)
+        axis.set_yticks(range(len(names)), [name.removeprefix(f"{baseline}-").replace("-", " ") for name in names])
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_title(f"`{baseline}` …", loc="left", fontsize=10)
+        axis.set_xscale("symlog", linthresh=0.2)
+        axis.xaxis.set_major_locator(FixedLocator([-50, -20, -10, -5, -2, -1, -0.5, -0.2, 0, 0.2, 0.5, 1, 2, 5]))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda points, _: f"{points:+g}" if points else "0"))
+        axis.xaxis.set_minor_locator(NullLocator())
+    axes.flat[0].legend(fontsize=8)
+    axes.flat[-1].set_xlabel("points of test accuracy gained (bars: one standard deviation over seeds)")
     plt.close(figure)
     return figure
 

@@ -8,7 +8,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import ssl_core
 from ssl_core import data, recipes
+from ssl_core.fetch import DATA_SETS
 from ssl_core.recipes import Recipe
 from ssl_core.train import Evaluation, Fit
 
@@ -71,7 +72,7 @@ class Run:
     def fingerprint(self) -> str:
         """Changes if and only if the parameters, the recipe, the data or the code that make the numbers change."""
         recipe = {name: value for name, value in asdict(self.settings).items() if name != "summary"}
-        parts = [asdict(self), recipe, data.CHECKSUMS[self.data], code_digest()]
+        parts = [asdict(self), recipe, DATA_SETS[self.data].checksum, code_digest()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -232,9 +233,12 @@ def records(outputs: str | Path) -> list[dict]:
     return sorted(found, key=lambda r: (r["run"]["data"], r["run"]["recipe"], r["run"]["n_labels"], r["run"]["seed"]))
 
 
-def select(records: list[dict], data: str = "mnist", draw: str = "random") -> list[dict]:
-    """The records that may be compared with each other: current ones, of one data set and one way to draw the labels."""
-    return [r for r in records if r["current"] and (r["run"]["data"], r["run"]["draw"]) == (data, draw)]
+def select(
+    records: list[dict], data: str = "mnist", draw: str = "random", names: Collection[str] = recipes.RECIPES
+) -> list[dict]:
+    """The records that may be compared with each other: current ones, of one data set, one way to draw and these recipes."""
+    of_one_kind = [r for r in records if (r["run"]["data"], r["run"]["draw"]) == (data, draw)]
+    return [r for r in of_one_kind if r["current"] and r["run"]["recipe"] in names]
 
 
 def is_current(parameters: Mapping[str, object], fingerprint: str) -> bool:

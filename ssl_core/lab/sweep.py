@@ -17,12 +17,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
-from ssl_core import data
+from ssl_core.fetch import DataError, fetch
+from ssl_core.recipes import ABLATIONS
 
 from . import page, runs, shared
 from .runs import Run
 
 OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
+SEARCH_IMAGES = 120_000  # what searching the nearest neighbours costs, likewise
 # Large tensors that are freed at every step would go back to the system, to be faulted in again at the next.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
@@ -36,6 +38,7 @@ class Execution:
         self.part = self.folder.with_name(f"{self.folder.name}.part")
         self.failed = self.folder.with_name(f"{self.folder.name}.failed")
         self.progress, self.started, self.fraction = "", 0.0, 0.0
+        self.graph_work = 0.0  # of making the graph, if it is this run that will
         self.process: subprocess.Popen | None = None
         self.lines: list[str] = []
 
@@ -43,7 +46,7 @@ class Execution:
     def work(self) -> float:
         """What the run costs, in images through the network."""
         n = self.run.n_labels
-        return self.run.settings.images_for(n, 60_000 - n or 60_000) + OVERHEAD_IMAGES
+        return self.graph_work + self.run.settings.images_for(n, 60_000 - n) + OVERHEAD_IMAGES
 
     @property
     def graph(self) -> Path | None:
@@ -69,7 +72,8 @@ class Execution:
             self.lines = [*self.lines[-20:], line.rstrip()]
             if match := re.search(r"(epoch|graph · step) +(\d+)/(\d+)", line):
                 self.progress = f"{match[1]} {match[2]}/{match[3]}"
-                self.fraction = int(match[2]) / int(match[3]) if match[1] == "epoch" else 0.0
+                done, before = int(match[2]) / int(match[3]), self.graph_work / self.work
+                self.fraction = before + (1 - before) * done if match[1] == "epoch" else before * done
         status = self.process.wait()
         record = runs.read(self.part)
         # A kernel that died can leave a notebook that looks complete: only the record counts.
@@ -136,8 +140,10 @@ def in_order(executions: list[Execution]) -> list[Execution]:
     longest = sorted(executions, key=lambda e: -e.work)
     makers = {}
     for execution in longest:
-        if (graph := execution.graph) and not graph.exists():
-            makers.setdefault(graph, execution)
+        if (graph := execution.graph) and not graph.exists() and graph not in makers:
+            makers[graph] = execution
+            settings = execution.run.settings.graph
+            execution.graph_work = 2.0 * settings.steps * settings.batch + SEARCH_IMAGES
     return sorted(longest, key=lambda e: (e not in makers.values(), e.graph in makers))
 
 
@@ -206,10 +212,11 @@ def make_grid(labels: str, recipes: str, seeds: str, **common) -> list[Run]:
             raise ValueError(f"{name}={text!r}: allowed is one value or more, separated by blanks")
         return found
 
+    names = [name for given in values("RECIPES", recipes) for name in (ABLATIONS if given == "ablations" else [given])]
     return [
         Run(number(n), recipe, number(seed), **common)
         for n in values("LABELS", labels)
-        for recipe in values("RECIPES", recipes)
+        for recipe in names
         for seed in values("SEEDS", seeds)
     ]
 
@@ -235,7 +242,9 @@ class OutputsLock:
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.sweep", description=__doc__.splitlines()[0])
     parser.add_argument("--labels", default="6000 2000 1000 500 250 50", help="numbers of labelled images")
-    parser.add_argument("--recipes", default="supervised published best", help="names from ssl_core/recipes.py")
+    parser.add_argument(
+        "--recipes", default="supervised published best", help="names from ssl_core/recipes.py; `ablations`: all of those"
+    )
     parser.add_argument("--seeds", default="0", help="whole numbers; each draws and trains anew")
     parser.add_argument("--data", default="mnist", help="the data set")
     parser.add_argument("--draw", default="random", help="how the labelled images are drawn: random or stratified")
@@ -250,8 +259,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
         runs.check_whole("JOBS", jobs)
         outputs = runs.ROOT / given.outputs
         lock = OutputsLock(outputs)
-        data.fetch_mnist(runs.ROOT / "data")
-    except (ValueError, data.DataError) as error:
+        fetch(given.data, runs.ROOT / "data")
+    except (ValueError, DataError) as error:
         sys.exit(f"sweep: {error}")
     with lock.file:
         try:
