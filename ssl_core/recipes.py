@@ -207,7 +207,7 @@ BEST = replace(
     align_decay=0.99,
     graph=Pretraining(augment=replace(SUPERVISED.augment_labeled, clutter=9)),
     graph_alone=0.2,
-    guided=0.6,
+    guided=0.4,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST)}
