@@ -56,7 +56,8 @@ class Recipe:
     augment_weak: Augment | None = None  # of an unlabelled image's first view
     augment_strong: Augment | None = None  # of its second view
     augment_guided: Augment | None = None  # of its second view in the guided steps; None: as in the others
-    augment_test: Augment | None = None  # of copies that the trained network reads beside each image; None: no copies
+    augment_test: Augment | None = None  # of the copies that vote when the trained network reads an image
+    test_copies: int = 0  # how many, beside the image as it is
     learning_rate: float = 1e-3  # of Adam
     muon_rate: float = 0.0  # the learning rate of Muon, which then moves the weights of the hidden layers; 0: Adam moves all
     cosine_decay: bool = False  # the learning rates fall along a half cosine to zero; otherwise they are constant
@@ -76,6 +77,8 @@ class Recipe:
         require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, self, "steps_per_epoch", "None or at least 1")
         require(self.batch_labeled >= 1, self, "batch_labeled", "at least 1")
         require(self.batch_unlabeled >= (self.terms != ("supervised",)), self, "batch_unlabeled", "at least 1 if a term uses it")
+        require(self.test_copies >= 0, self, "test_copies", "0 or more")
+        require(self.test_copies == 0 or self.augment_test is not None, self, "augment_test", "an Augment where there are copies")
         require(isfinite(self.learning_rate) and self.learning_rate > 0, self, "learning_rate", "above 0")
         require(isfinite(self.weight_decay) and self.weight_decay >= 0, self, "weight_decay", "0 or more")
         require(0 <= self.ema_decay < 1, self, "ema_decay", "0 to below 1")
@@ -178,6 +181,7 @@ SUPERVISED = Recipe(
     batch_unlabeled=0,
     augment_labeled=Augment(rotation=(-15, 15), scale=(0.85, 1.15), shear=(-10, 10), translate=(-2.5, 2.5), elastic=0.7),
     augment_test=WEAK,
+    test_copies=8,
     learning_rate=2e-3,
     cosine_decay=True,
     ema_decay=0.99,

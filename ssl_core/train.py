@@ -19,8 +19,6 @@ from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
 from .recipes import Recipe
 
-TEST_VIEWS = 8  # distorted copies of an image that are read beside it
-
 
 @dataclass(frozen=True)
 class Fit:
@@ -217,18 +215,17 @@ def embed(model: Net, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: Net, x: Tensor, y: Tensor, augment: Augment | None = None) -> Evaluation:
+def evaluate(model: Net, x: Tensor, y: Tensor, copies: int = 0, augment: Augment | None = None) -> Evaluation:
     """How `model` does on images `x` (N, 1, 28, 28) of classes `y` (N,).
 
-    With `augment`, each image is read nine times, as it is and in eight distorted copies, and the probabilities are averaged
-    (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call.
+    With `copies`, each image is read as it is and in so many copies that `augment` distorts, and the probabilities are
+    averaged (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call.
     """
     p = torch.cat([model(part)[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
-    if augment:
-        generator = torch.Generator().manual_seed(0)
-        for _ in range(TEST_VIEWS):
-            p += torch.cat([model(augment(part, generator))[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
-        p /= 1 + TEST_VIEWS
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(copies):
+        p += torch.cat([model(augment(part, generator))[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
+    p /= 1 + copies
     n_classes = p.shape[1]
     counts = torch.bincount(y * n_classes + p.argmax(dim=1), minlength=n_classes**2)
     nll = F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), y)

@@ -44,6 +44,8 @@ def test_the_cosine_falls_from_one_to_zero():
         ("steps_per_epoch", 0),
         ("batch_labeled", 0),
         ("batch_unlabeled", 0),
+        ("test_copies", -1),
+        ("augment_test", None),
         ("learning_rate", 0.0),
         ("learning_rate", float("inf")),
         ("weight_decay", -1.0),

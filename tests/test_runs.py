@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, fields, make_dataclass, replace
 
 import pytest
 import torch
@@ -83,6 +83,17 @@ def test_the_fingerprint_follows_parameters_recipe_and_code(monkeypatch):
     assert run.fingerprint != before and Run(50, "supervised", 0).fingerprint == replace(run, recipe="supervised").fingerprint
     monkeypatch.undo()
     monkeypatch.setattr(runs, "code_digest", lambda: "other code")
+    assert run.fingerprint != before
+
+
+def test_a_field_that_is_not_used_does_not_change_the_fingerprint(monkeypatch):
+    run = Run(50, "supervised", 0)
+    before = run.fingerprint
+    with_more = make_dataclass("Recipe", [("noise", float, field(default=0.0))], bases=(recipes.Recipe,), frozen=True)
+    values = {f.name: getattr(recipes.SUPERVISED, f.name) for f in fields(recipes.SUPERVISED)}
+    monkeypatch.setitem(recipes.RECIPES, "supervised", with_more(**values))
+    assert run.fingerprint == before
+    monkeypatch.setitem(recipes.RECIPES, "supervised", with_more(**values, noise=0.1))
     assert run.fingerprint != before
 
 

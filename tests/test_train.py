@@ -241,10 +241,10 @@ def test_evaluation_is_scikit_learns(images):
 def test_copies_vote_on_what_an_image_is(images):
     model = fit(images, tiny(SUPERVISED, epochs=4)).model
     x, y = images.x_test[:700], images.y_test[:700]
-    once, voted = train.evaluate(model, x, y), train.evaluate(model, x, y, WEAK)
+    once, voted = train.evaluate(model, x, y), train.evaluate(model, x, y, 8, WEAK)
     draws, p = generator(), once.probabilities.clone()
-    for _ in range(train.TEST_VIEWS):
+    for _ in range(8):
         p += torch.cat([model(WEAK(part, draws))[0].softmax(1) for part in (x[:500], x[500:])]).detach()
     assert torch.allclose(voted.probabilities, p / 9, atol=1e-5) and not torch.equal(voted.predictions, once.predictions)
-    assert torch.equal(voted.probabilities, train.evaluate(model, x, y, WEAK).probabilities)
-    assert torch.allclose(train.evaluate(model, x, y, Augment()).probabilities, once.probabilities, atol=1e-5)
+    assert torch.equal(voted.probabilities, train.evaluate(model, x, y, 8, WEAK).probabilities)
+    assert torch.allclose(train.evaluate(model, x, y, 3, Augment()).probabilities, once.probabilities, atol=1e-5)

@@ -25,8 +25,6 @@ from .runs import Run
 
 OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
 SEARCH_IMAGES = 120_000  # what searching the nearest neighbours costs, likewise
-# Large tensors that are freed at every step would go back to the system, to be faulted in again at the next.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
 class Execution:
@@ -66,7 +64,7 @@ class Execution:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=os.environ | KEEP_MEMORY | threads,
+            env=os.environ | runs.KEEP_MEMORY | threads,
         )
         for line in self.process.stdout:
             self.lines = [*self.lines[-20:], line.rstrip()]
