@@ -7,6 +7,7 @@ DATA    ?= mnist
 DRAW    ?= random
 OUTPUTS ?= outputs
 JOBS    ?=
+SET     ?=
 LAB     ?=
 
 PYTHON  ?= python3
@@ -15,9 +16,9 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"}
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
@@ -38,8 +39,8 @@ setup: $(READY)  ## make .venv with everything that is needed, and fetch the dat
 sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
 	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --outputs "$$OUTPUTS"
 
-results: $(READY)  ## build outputs/results.csv and outputs/results.html again, without training
-	@$(BIN)/python -m ssl_core.lab.page --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW"
+results: $(READY)  ## build outputs/results.html again, without training; other prices in SET="wage_per_hour=30"
+	@$(BIN)/python -m ssl_core.lab.page --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
 
 lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"
 	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/train.ipynb $(LAB)

@@ -1,5 +1,6 @@
 """Every notebook, executed by papermill with short parameters on real MNIST, and its copy again by nbval."""
 
+import json
 import subprocess
 import sys
 
@@ -42,6 +43,14 @@ def test_train_then_results(outputs):
 
     checked = nbval(execute(outputs, "results.ipynb", {"outputs": str(outputs)}))
     assert checked.returncode == 0, checked.stdout
+
+
+def test_without_usable_prices_the_rest_of_the_results_is_there(outputs):
+    copy = execute(outputs, "results.ipynb", {"outputs": str(outputs), "wage_per_hour": -1.0})
+    said = copy.read_text()
+    assert "**No costs:** wage_per_hour=-1.0: allowed is a finite number from 0" in said
+    assert "*Cheapest in all:* left out" in said and "The smallest M beyond which" in said
+    assert json.loads((outputs / "budget.json").read_text())["best_value_n_labels"] == {"left_out": "the prices can't be used"}
 
 
 def test_ablation(outputs):

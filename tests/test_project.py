@@ -77,9 +77,11 @@ def test_setup_says_what_a_machine_lacks(tmp_path, python, message):
 
 def test_the_readme_shows_the_reference_results():
     reference = runs.ROOT / "outputs" / "reference"
-    for place, table in page.readme_tables(pd.read_csv(reference / "results.csv")).items():
+    tables = {place: table for place, table in page.readme_tables(pd.read_csv(reference / "results.csv")).items() if table}
+    assert "results" in tables
+    for place, table in tables.items():
         assert f"<!-- {place} -->\n{table}\n<!-- end of {place} -->" in README
-    for figure in ("accuracy.png", "ablation.png"):
+    for figure in ("accuracy.png", "ablation.png") if "ablation" in tables else ("accuracy.png",):
         assert f"outputs/reference/{figure}" in README and (reference / figure).stat().st_size > 10_000
 
 

@@ -67,6 +67,17 @@ def test_the_reference_is_the_finished_runs(swept, tmp_path, monkeypatch, old):
     assert page.readme_tables(reference)["results"] in readme and "| 50 | “the lowest” |" in readme
 
 
+def test_settings_of_the_results_page_are_names_and_numbers():
+    assert page.read_settings(" wage_per_hour=30  target_accuracy=0.995", page.RESULTS) == {
+        "wage_per_hour": 30.0,
+        "target_accuracy": 0.995,
+    }
+    with pytest.raises(ValueError, match=r"^SET='wage=30': allowed is a name of seconds_per_label, wage_per_hour, "):
+        page.read_settings("wage=30", page.RESULTS)
+    with pytest.raises(ValueError, match=r"^SET='wage_per_hour=dear': allowed is a number after the ="):
+        page.read_settings("wage_per_hour=dear", page.RESULTS)
+
+
 def test_the_reference_keeps_what_todays_code_would_make_and_nothing_older(swept, tmp_path, monkeypatch):
     rows = pd.read_csv(swept / "results.csv").iloc[[0, 0, 0]].drop(columns="current").assign(recipe="best", accuracy=0.5)
     rows["n_labels"] = [100, 250, 500]

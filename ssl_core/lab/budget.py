@@ -11,6 +11,7 @@ from torch import Tensor
 from ssl_core.fetch import DATA_SETS
 from ssl_core.recipes import ABLATIONS
 
+from . import stats
 from .runs import Run
 
 # The report's own figures. For the sizes that are not here it prints no number.
@@ -25,12 +26,14 @@ WORTH = 0.005  # accuracy per doubling of the labels: below it, more labels are 
 def curve(results: pd.DataFrame) -> pd.DataFrame:
     """Per recipe and number of labels: `mean` and standard deviation `std` of accuracy over `n` seeds, mean nll and seconds.
 
-    `std` is the sample's (n − 1) and NaN for a single seed.
+    `std` is the sample's (n − 1) and NaN for a single seed; `low` and `high` bound the mean by `stats.accuracy`, 95 %.
     """
     grouped = results.groupby(["recipe", "n_labels"], sort=True)
     return grouped.agg(
         mean=("accuracy", "mean"),
         std=("accuracy", "std"),
+        low=("accuracy", lambda values: stats.accuracy(values).low),
+        high=("accuracy", lambda values: stats.accuracy(values).high),
         n=("seed", "nunique"),
         nll=("nll", "mean"),
         seconds=("seconds", "mean"),
@@ -38,12 +41,18 @@ def curve(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def gain(results: pd.DataFrame, recipe: str, baseline: str = "supervised") -> pd.DataFrame:
-    """Per number of labels: accuracy of `recipe` minus that of `baseline`, paired by seed: `mean`, `std`, `n` seeds."""
+    """Per number of labels: accuracy of `recipe` minus that of `baseline`, paired by seed: `mean`, `std`, `n` seeds.
+
+    `low` and `high` bound the mean by `stats.paired`, 95 %; NaN for a single seed.
+    """
     paired = results.pivot_table(index=["n_labels", "seed"], columns="recipe", values="accuracy")
     if not {recipe, baseline} <= set(paired.columns):
-        return pd.DataFrame(columns=["n_labels", "mean", "std", "n"])
+        return pd.DataFrame(columns=["n_labels", "mean", "std", "n", "low", "high"])
     difference = (paired[recipe] - paired[baseline]).dropna()
-    return difference.groupby("n_labels").agg(mean="mean", std="std", n="count").reset_index()
+    grouped = difference.groupby("n_labels")
+    return grouped.agg(
+        mean="mean", std="std", n="count", low=lambda d: stats.paired(d).low, high=lambda d: stats.paired(d).high
+    ).reset_index()
 
 
 def ablation(results: pd.DataFrame) -> pd.DataFrame:
@@ -133,7 +142,7 @@ def labels_saved_table(curve: pd.DataFrame, baseline: str = "supervised") -> pd.
             elif accuracy <= reference.iloc[0]:
                 text = f"{reference.index[0]} or fewer"
             else:
-                text = f"about {_rounded(needed)}"
+                text = f"about {rounded(needed)}"
             table.setdefault(f"{recipe} is matched by {baseline} at", {})[n] = text
     return _labeled(pd.DataFrame(table).sort_index().fillna("–"))
 
@@ -199,7 +208,7 @@ def in_words(results: pd.DataFrame) -> str:
     if {"best", "supervised"} <= set(table["recipe"]):
         line = means(table, "best")
         needed = labels_to_match(means(table, "supervised"), line.iloc[0])
-        match = f"more than {most}" if np.isnan(needed) else f"about {_rounded(needed)}"
+        match = f"more than {most}" if np.isnan(needed) else f"about {rounded(needed)}"
         if needed != fewest:
             sentences.append(f"- With {line.index[0]} labels `best` is as good as labels alone are with **{match}**.")
     worth = ", ".join(f"{recommend(means(table, recipe))} with `{recipe}`" for recipe in table["recipe"].unique())
@@ -254,7 +263,7 @@ def verdict(curve: pd.DataFrame) -> str:
     )
 
 
-def _rounded(n: float) -> str:
+def rounded(n: float) -> str:
     """A number of labels that was interpolated: two digits are all that can be meant."""
     return f"{float(f'{n:.2g}'):.0f}"
 

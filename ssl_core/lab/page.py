@@ -4,7 +4,9 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nbformat
 import pandas as pd
@@ -40,11 +42,17 @@ code {{ background: #f3f3f3; padding: 0 0.2em; }}
 """
 
 
-def build(outputs: Path, data: str = "mnist", draw: str = "random", notebook: Path = RESULTS) -> bool:
+def build(
+    outputs: Path,
+    data: str = "mnist",
+    draw: str = "random",
+    notebook: Path = RESULTS,
+    settings: Mapping[str, float] = MappingProxyType({}),
+) -> bool:
     """Writes `results.csv` into `outputs`, the executed notebook beside it, and the notebook as a page.
 
     False, with a message, if no run is finished. The table has every finished run; the notebook and the page show those of
-    one data set and one way to draw the labels.
+    one data set and one way to draw the labels. `settings` are other parameters of the notebook, prices for one.
     """
     records = runs.records(outputs)
     if not runs.select(records, data, draw):
@@ -52,7 +60,7 @@ def build(outputs: Path, data: str = "mnist", draw: str = "random", notebook: Pa
         return False
     runs.write_atomically(outputs / "results.csv", runs.table(records).to_csv(index=False))
     executed = outputs / notebook.name
-    command = runs.papermill(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw})
+    command = runs.papermill(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings})
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise RuntimeError(f"{notebook.name} failed, see {executed}\n{done.stdout[-2000:]}")
@@ -142,6 +150,21 @@ def _still_current(reference: pd.DataFrame) -> pd.DataFrame:
     return reference[[runs.is_current(p, f) for p, f in zip(parameters, fingerprints, strict=True)]]
 
 
+def read_settings(text: str, notebook: Path) -> dict[str, float]:
+    """`name=number` pairs, separated by blanks; ValueError for a name that the notebook does not have, or no number."""
+    known = [name for name in runs.parameter_names(notebook) if name not in ("outputs", "data", "draw")]
+    found = {}
+    for pair in text.split():
+        name, _, value = pair.partition("=")
+        if name not in known:
+            raise ValueError(f"SET={pair!r}: allowed is a name of {', '.join(known) or 'none'}, and = with a number")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ValueError(f"SET={pair!r}: allowed is a number after the =") from None
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.page", description=__doc__)
     parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
@@ -149,8 +172,14 @@ def main() -> None:
     parser.add_argument("--draw", default="random", help="how the labelled images were drawn")
     parser.add_argument("--ablation", action="store_true", help="what each ingredient is worth, instead of all results")
     parser.add_argument("--reference", action="store_true", help="also renew outputs/reference and the README's table")
+    parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
     given = parser.parse_args()
-    if not build(runs.ROOT / given.outputs, given.data, given.draw, ABLATION if given.ablation else RESULTS):
+    notebook = ABLATION if given.ablation else RESULTS
+    try:
+        settings = read_settings(given.set, notebook)
+    except ValueError as error:
+        sys.exit(f"results: {error}")
+    if not build(runs.ROOT / given.outputs, given.data, given.draw, notebook, settings):
         sys.exit(1)
     if given.reference:
         refer(runs.ROOT / given.outputs)

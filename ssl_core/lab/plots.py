@@ -6,11 +6,13 @@ import pandas as pd
 import seaborn as sns
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from torch import Tensor
 
 from ssl_core.data import MEAN, STD
 from ssl_core.train import Evaluation
+
+from . import stats
 
 # One colour, marker and dash for a recipe everywhere; the colours are Okabe and Ito's, told apart by the colour-blind.
 STYLE = {
@@ -171,7 +173,7 @@ def worst_mistakes(
 
 
 def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
-    """Mean test accuracy over the number of labels, a line for each recipe; bars are one standard deviation over seeds.
+    """Mean test accuracy over the number of labels, a line for each recipe; bars are the 95 % intervals of `budget.curve`.
 
     The vertical axis is logarithmic in the error: the step from 98 to 99 % is as tall as that from 96 to 98 %, for each
     halves the mistakes.
@@ -179,26 +181,74 @@ def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(7.5, 4.6))
     for recipe, rows in _by_recipe(curve):
         error = 100 * (1 - rows["mean"])
-        spread = 100 * rows["std"].fillna(0)
         # Nothing below a hundredth of a point: a bar that reached zero would have no end on this axis.
-        bars = np.vstack([np.minimum(spread, error - 0.01).clip(lower=0), spread])
+        bars = np.vstack([(100 * (rows["high"] - rows["mean"])).clip(upper=error - 0.01), 100 * (rows["mean"] - rows["low"])])
         axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
-    axis.set_yscale("log")
-    axis.invert_yaxis()
-    ticks = [0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 90]
-    axis.yaxis.set_major_locator(FixedLocator(ticks))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:.1f}".removesuffix(".0")))
-    axis.yaxis.set_minor_locator(NullLocator())
+    _error_axis(axis)
     label_axis(axis, curve["n_labels"])
     seeds = sorted(set(curve["n"]))
     several = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     axis.set(
         ylabel="test accuracy (%), logarithmic in the error",
-        title=f"Accuracy by number of labels ({several} seed{'s' * (several != '1')}; bars: one standard deviation)",
+        title=f"Accuracy by number of labels ({several} seed{'s' * (several != '1')}; bars: 95 % interval)",
     )
     axis.legend(loc="lower right")
     plt.close(figure)
     return figure
+
+
+def total_cost(costs: pd.DataFrame) -> Figure:
+    """What labels, computing and mistakes cost in all, over the number of labels: a line for each recipe, its minimum marked."""
+    figure, axis = plt.subplots(figsize=(7.5, 4.2))
+    for recipe, rows in _by_recipe(costs):
+        style = STYLE.get(recipe, OTHER)
+        axis.plot(rows["n_labels"], rows["total"], label=recipe, **style)
+        cheapest = rows.loc[rows["total"].idxmin()]
+        axis.plot(cheapest["n_labels"], cheapest["total"], "o", markersize=15, fillstyle="none", color=style["color"])
+    labels = costs.drop_duplicates("n_labels").sort_values("n_labels")
+    axis.plot(labels["n_labels"], labels["labels"], color="black", linewidth=1, label="the labels alone")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda money, _: f"{money:g}"))
+    label_axis(axis, costs["n_labels"])
+    axis.set(ylabel="cost in all (in the unit of the prices)", title="What it costs in all; a ring marks the cheapest")
+    axis.legend()
+    plt.close(figure)
+    return figure
+
+
+def forecast(measured: dict[int, np.ndarray], fitted: stats.Forecast, recipe: str) -> Figure:
+    """Accuracies by number of labels, and what the curve that was fitted to the smaller sizes says of all, with its interval."""
+    figure, axis = plt.subplots(figsize=(7.5, 3.8))
+    sizes = np.geomspace(min(measured), max(measured), 25)
+    guesses = [fitted.accuracy(n) for n in sizes]
+    low, middle, high = (np.array([100 * getattr(guess, name) for guess in guesses]) for name in ("low", "mean", "high"))
+    color = STYLE.get(recipe, OTHER)["color"]
+    axis.fill_between(sizes, 100 - low, 100 - high, color=color, alpha=0.2, label="90 % interval")
+    axis.plot(sizes, 100 - middle, color=color, label="forecast")
+    for n, values in measured.items():
+        known = n in fitted.sizes
+        axis.plot([n] * len(values), 100 - 100 * values, "o", color=color, fillstyle="full" if known else "none")
+    axis.plot([], [], "o", color=color, label="a run that it was fitted to")
+    axis.plot([], [], "o", color=color, fillstyle="none", label="a run that it was not shown")
+    _error_axis(axis)
+    label_axis(axis, pd.Series(list(measured)))
+    axis.set(ylabel="test accuracy (%)", title=f"{recipe}: what the small sizes foretell of the large ones")
+    axis.legend(fontsize=8, loc="lower right")
+    plt.close(figure)
+    return figure
+
+
+def _error_axis(axis) -> None:
+    """An axis of errors in per cent, logarithmic and upside down, with the accuracies for its ticks."""
+    axis.set_yscale("log")
+    axis.invert_yaxis()
+    high, low = axis.get_ylim()
+    ticks = [tick for tick in (0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 90) if low <= tick <= high]
+    if len(ticks) < 3:
+        ticks = MaxNLocator(5).tick_values(low, high)
+    axis.yaxis.set_major_locator(FixedLocator(ticks))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:.2f}".rstrip("0").rstrip(".")))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def label_axis(axis, sizes: pd.Series) -> None:

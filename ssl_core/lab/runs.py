@@ -166,12 +166,12 @@ def writable(parameter: str, folder: Path) -> Path:
         raise ValueError(f"{parameter}={str(folder)!r}: allowed is a folder that can be written to ({error.strerror})") from None
 
 
-def parameter_names() -> list[str]:
-    """The names that the training notebook's `parameters` cell assigns."""
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+def parameter_names(notebook: Path = NOTEBOOK) -> list[str]:
+    """The names that a notebook's `parameters` cell assigns."""
+    for cell in json.loads(notebook.read_text())["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             return [target.id for node in ast.parse("".join(cell["source"])).body for target in node.targets]
-    raise LookupError(f"{NOTEBOOK.name} has no cell tagged 'parameters'")
+    raise LookupError(f"{notebook.name} has no cell tagged 'parameters'")
 
 
 def save(
