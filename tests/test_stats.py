@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
+from sklearn.calibration import calibration_curve
 
 from ssl_core.lab import stats
 
@@ -107,3 +108,21 @@ def test_a_forecast_meets_what_it_was_shown_and_more_labels_never_hurt_it():
 def test_two_sizes_are_no_curve():
     with pytest.raises(ValueError, match=r"^sizes=\[50, 250\]: allowed are three numbers of labels or more"):
         stats.Forecast({250: [0.9], 50: [0.8]})
+
+
+def test_calibration_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.1, 1, 5000)
+    right = rng.uniform(size=5000) < confidence**2
+    table, gap = stats.calibration(confidence, right)
+    true, predicted = calibration_curve(right, confidence, n_bins=15)
+    assert table["accuracy"].tolist() == pytest.approx(true) and table["confidence"].tolist() == pytest.approx(predicted)
+    assert table["count"].sum() == 5000 and gap == pytest.approx(np.mean(confidence - confidence**2), abs=0.02)
+    assert stats.calibration(np.ones(10), np.ones(10, bool))[1] == 0
+
+
+def test_who_abstains_from_the_least_sure_is_right_more_often():
+    confidence, right = np.array([0.9, 0.6, 0.99, 0.5]), np.array([True, False, True, True])
+    coverage, accuracy = stats.selective(confidence, right)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert accuracy.tolist() == pytest.approx([1, 1, 2 / 3, 3 / 4])

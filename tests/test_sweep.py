@@ -35,7 +35,7 @@ def test_a_sweep_leaves_records_notebooks_weights_table_and_page(swept):
     assert sorted(table["recipe"]) == ["published", "supervised"] and table["accuracy"].between(0, 1).all()
     for recipe in ("supervised", "published"):
         folder = swept / "mnist" / recipe / "m50" / "seed0"
-        assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", "run.json", "train.ipynb"]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(runs.FILES)
         cells = nbformat.read(folder / "train.ipynb", as_version=4).cells
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         assert sum("image/png" in output.get("data", {}) for output in outputs) >= 9

@@ -251,6 +251,59 @@ def _error_axis(axis) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
+def calibration(tables: dict[str, tuple[pd.DataFrame, float]], title: str) -> Figure:
+    """By recipe what `stats.calibration` gives: how often it is right over how sure it says it is."""
+    figure, axis = plt.subplots(figsize=(5.2, 4.6))
+    axis.plot([0, 1], [0, 1], color="black", linewidth=1)
+    for recipe in sorted(tables, key=order):
+        table, gap = tables[recipe]
+        style = STYLE.get(recipe, OTHER)
+        color, label = style["color"], f"{recipe}: off by {100 * gap:.1f} points"
+        axis.plot(table["confidence"], table["accuracy"], linestyle=style["linestyle"], color=color, linewidth=1)
+        areas = 8 + 250 * table["count"] / table["count"].sum()
+        axis.scatter(table["confidence"], table["accuracy"], areas, color=color, marker=style["marker"], label=label)
+    axis.set(xlabel="how sure it says it is (mean of a bin)", ylabel="how often it is right", title=title)
+    axis.legend(fontsize=8)
+    plt.close(figure)
+    return figure
+
+
+def selective(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """By recipe what `stats.selective` gives: accuracy on the images that it answers, over the share that it answers."""
+    figure, axis = plt.subplots(figsize=(6.5, 4))
+    lowest = 0.1
+    for recipe in sorted(curves, key=order):
+        coverage, accuracy = curves[recipe]
+        error = 100 * (1 - accuracy)
+        style = STYLE.get(recipe, OTHER)
+        axis.plot(100 * coverage, error.clip(min=0.01), color=style["color"], linestyle=style["linestyle"], label=recipe)
+        lowest = min(lowest, error[len(error) // 2 :].min())
+    axis.set_xlim(50, 100.5)
+    axis.set_ylim(max(0.009, lowest), None)
+    axis.set_yscale("log")
+    axis.invert_yaxis()
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:.2f}".rstrip("0").rstrip(".")))
+    axis.set(xlabel="answered (% of the test images, the surest first)", ylabel="accuracy on these (%)", title=title)
+    axis.legend()
+    plt.close(figure)
+    return figure
+
+
+def recall_by_labels(recall: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...], recipe: str) -> Figure:
+    """Of each class the share that was recognised, over the number of labels; `recall` by (recipe, number of labels)."""
+    sizes = sorted(n for name, n in recall if name == recipe)
+    figure, axis = plt.subplots(figsize=(7.5, 4))
+    for c, name in enumerate(classes):
+        values = [100 * (1 - recall[recipe, n][c]) for n in sizes]
+        axis.plot(sizes, np.clip(values, 0.05, None), marker="osv^DPX*<>"[c % 10], label=name, color=plt.cm.tab10(c % 10))
+    _error_axis(axis)
+    label_axis(axis, pd.Series(sizes))
+    axis.set(ylabel="recognised (%)", title=f"{recipe}: each class by itself")
+    axis.legend(fontsize=8, ncols=2)
+    plt.close(figure)
+    return figure
+
+
 def label_axis(axis, sizes: pd.Series) -> None:
     """A logarithmic axis of the number of labels, with a tick at each measured size."""
     axis.set_xscale("log")

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 import torchvision
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 import ssl_core
@@ -26,6 +28,7 @@ from ssl_core.recipes import Recipe
 from ssl_core.train import Evaluation, Fit
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project
+FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
 NOTEBOOK = ROOT / "notebooks" / "train.ipynb"
 SAME = Path(__file__).with_name("same.json")
 # For a process that trains: large tensors that are freed at every step would go back to the system, to be faulted in again.
@@ -183,14 +186,16 @@ def save(
     trained: Evaluation,
     test_accuracy: Mapping[int, float],
 ) -> Path:
-    """Writes the weights, then, last and atomically, `run.json`: where that exists, the run was finished.
+    """Writes weights and predictions, then, last and atomically, `run.json`: where that exists, the run was finished.
 
-    `labels` are the classes of the labelled images; `test_accuracy` maps epochs to the accuracy of that epoch's snapshot.
+    `predictions.safetensors` holds the probabilities (N, C) of the test images, in their order. `labels` are the classes of the
+    labelled images; `test_accuracy` maps epochs to the accuracy of that epoch's snapshot.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in fit.model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
+    save_file({"probabilities": trained.probabilities.contiguous()}, folder / "predictions.safetensors")
     per_class = torch.bincount(labels, minlength=len(trained.recall)).tolist()
     record = {
         "fingerprint": run.fingerprint,
@@ -217,6 +222,14 @@ def save(
     }
     write_atomically(folder / "run.json", json.dumps(record, indent=1, allow_nan=False))
     return folder / "run.json"
+
+
+def probabilities(run: Run, outputs: str | Path) -> np.ndarray | None:
+    """Of a finished run, the class probabilities (N, C) of the test images; None if the run kept none, as older code did."""
+    try:
+        return load_file(run.folder(outputs) / "predictions.safetensors")["probabilities"]
+    except (OSError, SafetensorError):
+        return None
 
 
 def write_atomically(path: Path, text: str) -> None:

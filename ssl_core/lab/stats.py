@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from scipy.stats import qmc
 
@@ -58,6 +59,31 @@ def mcnemar(right_one: np.ndarray, right_two: np.ndarray) -> tuple[int, int, flo
     """
     one, two = int((right_one & ~right_two).sum()), int((~right_one & right_two).sum())
     return one, two, stats.binomtest(one, one + two).pvalue if one + two else 1.0
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[pd.DataFrame, float]:
+    """Is a model right as often as it says? `confidence` (N,) is the probability of its answer, `right` whether that was true.
+
+    Returns, for each of `bins` equal intervals of confidence that is not empty, the mean `confidence`, the `accuracy` and the
+    `count`; and the expected calibration error, the mean gap between the two, weighed by count (Guo et al. 2017, equation 3).
+    """
+    which = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
+    table = pd.DataFrame({"bin": which, "confidence": confidence, "right": right}).groupby("bin")
+    table = table.agg(confidence=("confidence", "mean"), accuracy=("right", "mean"), count=("right", "size")).reset_index(
+        drop=True
+    )
+    gap = (table["accuracy"] - table["confidence"]).abs()
+    return table, float((gap * table["count"]).sum() / table["count"].sum())
+
+
+def selective(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """If a model may abstain from what it is least sure of: coverage, ascending to 1, and its accuracy on what it answers.
+
+    Both (N,); the first entry is the surest image alone (selective prediction; Geifman & El-Yaniv 2017).
+    """
+    order = np.argsort(-np.asarray(confidence), kind="stable")
+    answered = np.arange(1, len(order) + 1)
+    return answered / len(order), np.cumsum(np.asarray(right)[order]) / answered
 
 
 def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> float:

@@ -86,7 +86,7 @@ class Execution:
     def _publish(self) -> None:
         """Moves the finished files into place, the record last; what was there before was made by other code."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("model.safetensors", "train.ipynb", "run.json"):
+        for name in runs.FILES:
             os.replace(self.part / name, self.folder / name)
         shutil.rmtree(self.part)
         shutil.rmtree(self.failed, ignore_errors=True)

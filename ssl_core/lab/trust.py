@@ -1,0 +1,59 @@
+"""How far a trained network can be trusted: from the probabilities that each run keeps of its test images."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import runs, stats
+from .runs import Run
+
+Said = dict[tuple[str, int], dict[int, np.ndarray]]
+
+
+def said(records: list[dict], outputs: str | Path) -> Said:
+    """By (recipe, number of labels) and seed: the probabilities (N, C) of the test images, of runs that kept them."""
+    found: Said = {}
+    for record in records:
+        run = Run(**record["run"])
+        if (probabilities := runs.probabilities(run, outputs)) is not None:
+            found.setdefault((run.recipe, run.n_labels), {})[run.seed] = probabilities
+    return found
+
+
+def pooled(said: Said, y: np.ndarray, n_labels: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By recipe, of all seeds at `n_labels` together: how sure of each answer, and whether it was right by the classes `y`."""
+    return {
+        recipe: (
+            np.concatenate([p.max(axis=1) for p in by_seed.values()]),
+            np.concatenate([p.argmax(axis=1) == y for p in by_seed.values()]),
+        )
+        for (recipe, n), by_seed in said.items()
+        if n == n_labels
+    }
+
+
+def coverage_in_words(pooled: dict[str, tuple[np.ndarray, np.ndarray]], n_labels: int, accuracies: tuple[float, ...]) -> str:
+    """On which share of the images each recipe is as accurate as each of `accuracies`, if it may abstain, Markdown."""
+    lines = []
+    for recipe, (confidence, right) in pooled.items():
+        coverage, accuracy = stats.selective(confidence, right)
+        shares = []
+        for wanted in accuracies:
+            enough = np.flatnonzero(accuracy >= wanted)
+            share = f"the surest **{100 * coverage[enough[-1]]:.1f} %**" if len(enough) else "no image"
+            shares.append(f"{100 * wanted:g} % on {share}")
+        lines.append(f"- `{recipe}` with {n_labels} labels: {', '.join(shares)}.")
+    return "\n".join(lines)
+
+
+def disagreement_table(said: Said, y: np.ndarray, one: str, two: str) -> pd.DataFrame:
+    """Two recipes on the same labels and the same test images, a row a run of each: McNemar's counts and p-value."""
+    rows = []
+    for (recipe, n), by_seed in sorted(said.items()):
+        for seed in sorted(set(by_seed) & set(said.get((two, n), {})) if recipe == one else ()):
+            right = [p.argmax(axis=1) == y for p in (by_seed[seed], said[two, n][seed])]
+            only_one, only_two, p = stats.mcnemar(*right)
+            rows.append([n, seed, only_one, only_two, "< 0.001" if p < 0.001 else f"{p:.3f}"])
+    columns = ["labels M", "seed", f"only {one} is right", f"only {two} is right", "p-value (McNemar)"]
+    return pd.DataFrame(rows, columns=columns).set_index("labels M")
