@@ -8,6 +8,7 @@ DRAW    ?= random
 OUTPUTS ?= outputs
 JOBS    ?=
 SET     ?=
+SINCE   ?= HEAD
 LAB     ?=
 
 PYTHON  ?= python3
@@ -16,16 +17,16 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"}
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET SINCE
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET SINCE LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results lab test smoke ablation reference clean
+.PHONY: help setup sweep results lab test smoke ablation reference certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -63,6 +64,9 @@ reference: $(READY)  ## the README's figures and tables: five seeds, one of `cor
 	@$(SWEEP) --labels '6000 2000 1000 500 250 50' --recipes corrected --seeds 0 --outputs outputs
 	@$(MAKE) --no-print-directory ablation
 	@$(BIN)/python -m ssl_core.lab.page --reference
+
+certify: $(READY)  ## keep what the code of SINCE=commit finished, if a few steps of each recipe show that no number changed
+	@$(BIN)/python -m ssl_core.lab.certify --since "$$SINCE"
 
 clean:  ## remove .venv, caches and fetched data; results stay
 	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs .pytest_cache .ruff_cache .hypothesis *.egg-info
