@@ -54,13 +54,13 @@ def test_without_usable_prices_the_rest_of_the_results_is_there(outputs):
 
 
 def test_ablation(outputs):
-    for recipe in ("supervised", "supervised-plus-entropy", "supervised-plus-clustering"):
-        for seed in (0, 1):
-            folder = outputs / "ablation" / "mnist" / recipe / "m50" / f"seed{seed}"
-            execute(outputs, "train.ipynb", {"recipe": recipe, "seed": seed, "smoke": True, "folder": str(folder)})
-    copy = execute(outputs, "ablation.ipynb", {"outputs": str(outputs / "ablation")})
+    """Beside the run of `supervised` from above, one with a loss more."""
+    recipe = "supervised-plus-entropy"
+    folder = outputs / "mnist" / recipe / "m50" / "seed0"
+    execute(outputs, "train.ipynb", {"recipe": recipe, "smoke": True, "folder": str(folder)})
+    copy = execute(outputs, "ablation.ipynb", {"outputs": str(outputs)})
     said = copy.read_text()
-    assert "supervised-plus-entropy" in said and "(2)" in said and "image/png" in said
+    assert recipe in said and "(1)" in said and "image/png" in said
     checked = nbval(copy)
     assert checked.returncode == 0, checked.stdout
 
