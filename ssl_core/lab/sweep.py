@@ -250,7 +250,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with its runs
+    for number_of in (signal.SIGTERM, signal.SIGINT):  # both end it with its runs, Ctrl-C also where a shell had it ignored
+        signal.signal(number_of, signal.default_int_handler)
     try:
         grid = make_grid(given.labels, given.recipes, given.seeds, data=given.data, draw=given.draw, smoke=given.smoke)
         jobs = number(given.jobs)
