@@ -26,7 +26,7 @@ $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results lab test smoke ablation reference certify clean
+.PHONY: help setup sweep results lab test smoke ablation reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -64,6 +64,9 @@ reference: $(READY)  ## the README's figures and tables: five seeds, one of `cor
 	@$(SWEEP) --labels '6000 2000 1000 500 250 50' --recipes corrected --seeds 0 --outputs outputs
 	@$(MAKE) --no-print-directory ablation
 	@$(BIN)/python -m ssl_core.lab.page --reference
+
+bench: $(READY)  ## how fast it is, beside what the machine can do: outputs/bench.json (half an hour; nothing else may run)
+	@$(BIN)/python -m ssl_core.lab.bench --outputs "$$OUTPUTS"
 
 certify: $(READY)  ## keep what the code of SINCE=commit finished, if a few steps of each recipe show that no number changed
 	@$(BIN)/python -m ssl_core.lab.certify --since "$$SINCE"

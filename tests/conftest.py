@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from ssl_core import data
 from ssl_core.lab import runs
 
 torch.set_num_threads(1)
+os.environ.update(runs.KEEP_MEMORY)  # for the kernels and sweeps that tests start: each evaluates in half the time
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,13 @@ def command():
         return result.returncode, result.stdout + result.stderr
 
     return run
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project, to break."""
+    for name in ("ssl_core", "notebooks", "pyproject.toml"):
+        source = runs.ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "data").symlink_to(runs.ROOT / "data")
+    return tmp_path

@@ -1,7 +1,6 @@
 """The check that a change of the code changes no number, on copies of the project under version control of their own."""
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -11,16 +10,12 @@ from ssl_core.lab import certify, runs
 
 
 @pytest.fixture
-def project(tmp_path):
-    """A copy of the project with one commit."""
-    for name in ("ssl_core", "notebooks", "pyproject.toml"):
-        source = runs.ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "data").symlink_to(runs.ROOT / "data")
+def committed(project):
+    """The copy of the project, with one commit."""
     git = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main")
     for arguments in (("init", "-q"), ("add", "ssl_core", "notebooks", "pyproject.toml"), ("commit", "-qm", "before")):
-        subprocess.run([*git, *arguments], cwd=tmp_path, check=True, capture_output=True)
-    return tmp_path
+        subprocess.run([*git, *arguments], cwd=project, check=True, capture_output=True)
+    return project
 
 
 def python(project, *arguments):
@@ -38,16 +33,16 @@ def fingerprint(project):
     return python(project, "-c", "from ssl_core.lab.runs import Run; print(Run(50, 'published', 0).fingerprint)")[1]
 
 
-def test_a_change_of_no_number_keeps_finished_runs(project):
+def test_a_change_of_no_number_keeps_finished_runs(committed):
     """The real thing: a variable of the training loop gets another name, and both versions train."""
-    before = fingerprint(project)
-    path = project / "ssl_core" / "train.py"
+    before = fingerprint(committed)
+    path = committed / "ssl_core" / "train.py"
     text = path.read_text()
     path.write_text(text.replace("terms = loss_terms(", "every = loss_terms(").replace("in terms.items()", "in every.items()"))
     assert path.read_text() != text
-    status, said = python(project, "-m", "ssl_core.lab.certify", "--since", "HEAD", "--recipes", "published")
+    status, said = python(committed, "-m", "ssl_core.lab.certify", "--since", "HEAD", "--recipes", "published")
     assert status == 0 and "certify: what `published` learns is the same as at HEAD" in said, said
-    assert fingerprint(project) == before
+    assert fingerprint(committed) == before
 
 
 def test_any_other_change_voids_them(monkeypatch, tmp_path):

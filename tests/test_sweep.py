@@ -1,6 +1,5 @@
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -101,16 +100,6 @@ def test_two_sweeps_at_once_on_one_folder_are_refused(swept, command):
         status, said = command("ssl_core.lab.sweep", *SMOKE, "--outputs", str(swept))
     assert status != 0 and "another sweep is at work there" in said
     assert contents(swept) == before
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A copy of the project, to break: gives a function that runs its sweep and returns status and output."""
-    for name in ("ssl_core", "notebooks", "pyproject.toml"):
-        source = runs.ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "data").symlink_to(runs.ROOT / "data")
-    return tmp_path
 
 
 def start(project, *arguments):

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
-import torch.nn.functional as F
-import torchvision.transforms.functional as TF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_core import data, train
 from ssl_core.augment import Augment
+from ssl_core.lab.bench import printed_step
 from ssl_core.losses import class_centroids
 from ssl_core.model import untrained
 from ssl_core.recipes import BEST, PUBLISHED, RECIPES, SUPERVISED, TERMS, WEAK
@@ -96,21 +95,7 @@ def test_published_is_the_reports_printed_loop(images):
             # Ours draws an angle, a scale, two shears and two shifts for each image, here all from ranges of no width.
             for shape in ((200,), (200,), (200, 2), (200, 2)):
                 torch.rand(shape, generator=same_draws)
-            x = x_u[unlabeled]
-            turned = TF.affine(x, angle=15, translate=[0.1, 0.1], scale=1.0, shear=[0.0, 0.0])
-            logits_l, _ = model(x_l[labeled])
-            logits_u, features_u = model(x)
-            p, p_turned = F.softmax(logits_u, 1), F.softmax(model(turned)[0], 1)
-            distances = torch.stack([(features_u - c).norm(dim=1) for c in centroids], 1)
-            supervised = F.cross_entropy(logits_l, y_l[labeled])
-            clustering = distances.min(1).values.mean()
-            consistency = F.mse_loss(p, p_turned)
-            printed_entropy = (p * torch.log(p + 1e-8)).sum(1).mean()
-            total = supervised + 0.1 * clustering + 0.5 * consistency + 0.05 * printed_entropy
-            optimizer.zero_grad()
-            total.backward()
-            optimizer.step()
-            rows.append(total.item())
+            rows.append(printed_step(model, optimizer, x_l[labeled], y_l[labeled], x_u[unlabeled], centroids).item())
     expected = [np.mean(rows[:3]), np.mean(rows[3:])]
     assert [row["total"] for row in ours.history] == pytest.approx(expected, rel=2e-3)
     for mine, theirs in zip(ours.model.parameters(), model.parameters(), strict=True):

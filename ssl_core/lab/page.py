@@ -135,11 +135,16 @@ def refer(outputs: Path) -> None:
     plots.accuracy_by_labels(curve).savefig(folder / "accuracy.png", dpi=150)
     if len(ablation := budget.ablation(digits)):
         plots.ablation(ablation).savefig(folder / "ablation.png", dpi=150)
+    place(readme_tables(results))
+
+
+def place(texts: Mapping[str, str]) -> None:
+    """Puts each text into the README, between the two comments that name its place; a place that is not there is passed over."""
     readme = runs.ROOT / "README.md"
     text = readme.read_text()
-    for place, table in readme_tables(results).items():
-        marked = re.compile(rf"(<!-- {place} -->\n).*?(<!-- end of {place} -->)", re.DOTALL)
-        text = marked.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
+    for name, given in texts.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        text = marked.sub(lambda m, given=given: f"{m[1]}{given}\n{m[2]}", text)
     runs.write_atomically(readme, text)
 
 

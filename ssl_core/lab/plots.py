@@ -386,6 +386,26 @@ def ablation(changes: pd.DataFrame) -> Figure:
     return figure
 
 
+def bench(found: dict) -> Figure:
+    """The training loop's speed against that of the report's, and where its time goes."""
+    rates = found["rates"]
+    bars = {"the report's loop": ("printed", OTHER["color"])} | {n: (n, STYLE[n]["color"]) for n in STYLE if n in rates}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+    for position, (key, color) in enumerate(bars.values()):
+        left.barh(position, rates[key], color=color)
+        left.text(rates[key], position, f" {rates[key]:.0f}", va="center")
+    left.set(yticks=range(len(bars)), yticklabels=list(bars), xlabel="images a second in training, all cores")
+    left.margins(x=0.15)
+    kernels, shares = zip(*found["profile"], strict=True)
+    right.barh(kernels, [100 * share for share in shares], color=STYLE["best"]["color"])
+    right.set_xlabel("per cent of the time of `best`, the five largest")
+    for axis in (left, right):
+        axis.invert_yaxis()
+        axis.grid(visible=False, axis="y")
+    plt.close(figure)
+    return figure
+
+
 def _by_recipe(curve: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return sorted(curve.groupby("recipe"), key=lambda item: order(item[0]))
 
