@@ -8,6 +8,7 @@ DRAW    ?= random
 OUTPUTS ?= outputs
 JOBS    ?=
 SET     ?=
+N       ?= 50
 SINCE   ?= HEAD
 LAB     ?=
 
@@ -17,19 +18,19 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"}
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET SINCE
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET N SINCE
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET SINCE LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET N SINCE LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results lab test smoke ablation reference bench certify clean
+.PHONY: help setup sweep results label-next lab test smoke ablation trust reference bench certify clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
@@ -43,6 +44,9 @@ sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results pag
 results: $(READY)  ## build outputs/results.html again, without training; other prices in SET="wage_per_hour=30"
 	@$(BIN)/python -m ssl_core.lab.page --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
 
+label-next: $(READY)  ## which N images to label next, without any label: outputs/label_next.csv and .png
+	@$(BIN)/python -m ssl_core.lab.choose --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS"
+
 lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"
 	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/train.ipynb $(LAB)
 
@@ -55,6 +59,12 @@ smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into ou
 ablation: $(READY)  ## what each ingredient of the recipes is worth: outputs/ablation.html (three hours on two cores)
 	@$(SWEEP) --labels '50 1000 250' --recipes 'best supervised ablations' --seeds '0 1 2' --outputs outputs
 	@$(BIN)/python -m ssl_core.lab.page --ablation
+
+trust: $(READY)  ## what wrong labels cost, which images to label, how to estimate accuracy without test images (four hours)
+	@$(SWEEP) --labels '10 20 50 100' --draw typical --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
+	@$(SWEEP) --labels '10 20 50 100' --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
+	@$(SWEEP) --labels '50 1000' --recipes 'supervised best' --seeds '0 1 2' --wrong-labels '0 0.01 0.05 0.1 0.2' --outputs outputs
+	@$(SWEEP) --labels '50 250 1000' --recipes 'supervised best' --seeds '0' --folds '0 1 2 3 4 5' --outputs outputs
 
 reference: $(READY)  ## the README's figures and tables: five seeds, one of `corrected`; then the ablation (seven hours on two cores)
 	@$(SWEEP) --labels '6000 2000 1000 500 250 100 50' --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs

@@ -12,7 +12,8 @@ from .fetch import DATA_SETS, fetch
 
 MEAN, STD = 0.1306, 0.3081  # of MNIST's training pixels in [0, 1], as the report gives them; of other data sets too
 BACKGROUND = -MEAN / STD  # a black pixel, normalised
-DRAWS = ("random", "stratified")
+FOLDS = 5  # of a cross-validation
+DRAWS = ("random", "stratified", "typical")
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,19 @@ def load(name: str = "mnist", root: str | Path = "data") -> Images:
     )
 
 
-def split(y: Tensor, n_labels: int, seed: int, draw: str = "random") -> Split:
+def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Split:
     """Which `n_labels` of the images with classes `y` (N,) are labelled: a pure function of its arguments.
 
     `random` draws uniformly, as the report does: with few labels a class may be missing. `stratified` draws as many of
-    each class as it can, give or take one. For one seed, a smaller draw is the beginning of a larger one.
+    each class as it can, give or take one. For one seed, a smaller draw of these is the beginning of a larger one. `typical`
+    takes the images with the indices `typical`, which graph.typical chose without any label.
     """
     n = len(y)
     check_n_labels(n_labels, n)
     check_seed(seed)
     check_draw(draw)
+    if (draw == "typical") != (typical is not None and len(typical) == n_labels):
+        raise ValueError(f"typical={typical!r}: allowed are the indices of {n_labels} images for draw='typical', else None")
     # A stream of its own: the drawn subset does not depend on how training uses the same seed.
     order = np.random.default_rng([seed, 0]).permutation(n)
     if draw == "stratified":
@@ -75,8 +79,29 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random") -> Split:
             members = np.flatnonzero(shuffled == c)
             rank_in_class[members] = np.arange(len(members))
         order = order[np.argsort(rank_in_class, kind="stable")]
+    if draw == "typical":
+        order = np.concatenate([typical.numpy(), order[~np.isin(order, typical.numpy())]])
     order = torch.from_numpy(order)
     return Split(labeled=order[:n_labels], unlabeled=order[n_labels:])
+
+
+def hold_out(parts: Split, fold: int) -> tuple[Split, Tensor]:
+    """The split without the labels of one of FOLDS parts of its labelled images, from 1; and the indices of that part.
+
+    What a label is held back from is an unlabelled image like the others: so it would be for whoever had not labelled it.
+    """
+    labeled = torch.arange(len(parts.labeled)) % FOLDS != fold - 1
+    held_out = parts.labeled[~labeled]
+    return Split(parts.labeled[labeled], torch.cat([parts.unlabeled, held_out])), held_out
+
+
+def mislabel(y_l: Tensor, fraction: float, seed: int, n_classes: int) -> Tensor:
+    """Labels `y_l` (M,) of which this `fraction`, rounded, is wrong: another class, any of them as likely."""
+    random = np.random.default_rng([seed, 1])
+    wrong = random.permutation(len(y_l))[: round(fraction * len(y_l))]
+    found = y_l.clone()
+    found[wrong] = (found[wrong] + torch.from_numpy(random.integers(1, n_classes, len(wrong)))) % n_classes
+    return found
 
 
 def full_batches(n: int, size: int, generator: Generator) -> Iterator[Tensor]:
@@ -105,6 +130,19 @@ def check_draw(draw: object) -> None:
     """Raises ValueError unless `draw` is a known way to draw the labelled images."""
     if draw not in DRAWS:
         raise ValueError(f"draw={draw!r}: allowed is {', '.join(DRAWS)}")
+
+
+def check_wrong_labels(fraction: object) -> None:
+    """Raises ValueError unless `fraction` is a number from 0 to below 1."""
+    if not isinstance(fraction, int | float) or isinstance(fraction, bool) or not 0 <= fraction < 1:
+        raise ValueError(f"wrong_labels={fraction!r}: allowed is a number from 0 to below 1")
+
+
+def check_fold(fold: object, n_labels: int) -> None:
+    """Raises ValueError unless `fold` is 0, or one of the parts into which `n_labels` images can be divided."""
+    most = FOLDS if n_labels >= FOLDS else 0
+    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold <= most:
+        raise ValueError(f"fold={fold!r}: allowed is a whole number from 0 to {most} with {n_labels} labels")
 
 
 def check_n_labels(n_labels: object, n_images: int = 60_000) -> None:

@@ -4,7 +4,9 @@ The report pulls each unlabelled image towards the nearest class mean, in featur
 features are learned from all images and no label, and nearness is followed from image to image, along a cluster's own shape.
 """
 
+import heapq
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,11 +15,13 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from torch import Tensor, nn
 
-from .data import full_batches
+from .data import check_n_labels, full_batches
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, untrained
 from .optim import Optimizers
 from .recipes import Pretraining, half_cosine
+
+MOST_CLUSTERS = 500  # into which images are divided to choose typical ones; TypiClust's bound
 
 
 class Encoder(nn.Module):
@@ -104,3 +108,60 @@ def spread(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, n_cl
 def candidates(scores: Tensor, margin: float) -> Tensor:
     """The classes that an image may have, as a mask like `scores` (N, C): those at least `margin` times as likely as the best."""
     return scores >= margin * scores.max(dim=1, keepdim=True).values
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Images to label, in the order of their choice: `index` (n,); of each, its `cluster` and how typical it is there."""
+
+    index: Tensor
+    cluster: Tensor  # (n,), of the clusters numbered from 0
+    sizes: Tensor  # of all clusters, in images
+    typicality: Tensor  # (n,), mean similarity to the nearest neighbours
+
+
+def typical(features: Tensor, similarity: Tensor, n: int, seed: int, labeled: Tensor | None = None) -> Choice:
+    """The `n` images that represent all best, chosen without a label (TypiClust, Hacohen et al. 2022, section 3).
+
+    `features` (N, D) are clustered by k-means into as many clusters as there will be labels, at most MOST_CLUSTERS. From each
+    cluster the most typical image is taken: that whose nearest neighbours, by their `similarity` (N, K), are nearest. Clusters
+    with the fewest labels come first, of these the largest. Images `labeled` before count as labels, and are not chosen.
+    After the first image of a cluster, the next ones are random: the second most typical is much like the first.
+    """
+    from sklearn.cluster import KMeans  # imported late: it costs a second, and most runs do not need it
+    from threadpoolctl import threadpool_limits
+
+    labeled = torch.empty(0, dtype=torch.int64) if labeled is None else labeled
+    check_n_labels(n, len(features) - len(labeled))
+    z = F.normalize(features.float(), dim=1).numpy()
+    n_clusters = min(n + len(labeled), MOST_CLUSTERS)
+    with threadpool_limits(1):  # the same clusters however many threads there are
+        cluster = KMeans(n_clusters, n_init=1, max_iter=30, random_state=seed).fit_predict(z)
+    cluster = torch.from_numpy(cluster).long()
+    typicality = similarity.mean(dim=1)
+    sizes = torch.bincount(cluster, minlength=n_clusters)
+    # Of each cluster a pile: on top the most typical image, below it the others in random order.
+    rank = torch.rand(len(z), generator=torch.Generator().manual_seed(seed))
+    free = torch.ones(len(z), dtype=torch.bool)
+    free[labeled] = False
+    piles = []
+    for c in range(n_clusters):
+        members = torch.nonzero((cluster == c) & free).flatten()
+        members = members[rank[members].argsort()]
+        if len(members):
+            first = typicality[members].argmax()
+            members = torch.cat([members[:first], members[first + 1 :], members[first : first + 1]])
+        piles.append(members.tolist())
+    n_labels = torch.bincount(cluster[labeled], minlength=n_clusters).tolist()
+    waiting = [(n_labels[c], -int(sizes[c]), c) for c in range(n_clusters) if piles[c]]
+    heapq.heapify(waiting)
+    chosen = []
+    while len(chosen) < n:
+        n_labels_there, size, c = waiting[0]
+        chosen.append(piles[c].pop())
+        if piles[c]:
+            heapq.heapreplace(waiting, (n_labels_there + 1, size, c))
+        else:
+            heapq.heappop(waiting)
+    index = torch.tensor(chosen)
+    return Choice(index, cluster[index], sizes, typicality[index])

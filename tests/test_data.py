@@ -22,7 +22,7 @@ def test_the_tensors_are_the_raw_files_normalised(images):
     assert images.x.min().item() == pytest.approx(data.BACKGROUND)
 
 
-sizes, seeds, draws = st.integers(1, 60_000), st.integers(0, 2**32 - 1), st.sampled_from(data.DRAWS)
+sizes, seeds, draws = st.integers(1, 60_000), st.integers(0, 2**32 - 1), st.sampled_from(("random", "stratified"))
 
 
 @settings(deadline=None, max_examples=30)
@@ -71,7 +71,7 @@ def test_a_bad_seed_is_named(images, seed):
 
 
 def test_a_bad_draw_and_a_bad_name_are_named(images):
-    with pytest.raises(ValueError, match=r"^draw='lucky': allowed is random, stratified$"):
+    with pytest.raises(ValueError, match=r"^draw='lucky': allowed is random, stratified, typical$"):
         data.split(images.y, 50, 0, "lucky")
     with pytest.raises(ValueError, match=r"^data='letters': allowed is mnist, fashion-mnist$"):
         data.load("letters")
@@ -85,3 +85,58 @@ def test_full_batches_are_full_and_even(n, size, count):
     assert {len(batch) for batch in batches} == {size}
     times = torch.bincount(torch.cat(batches), minlength=n)
     assert times.max() - times.min() <= 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(1, 300), seed=seeds)
+def test_a_typical_draw_labels_what_was_chosen(images, n, seed):
+    chosen = torch.randperm(60_000, generator=torch.Generator().manual_seed(seed))[:n]
+    parts = data.split(images.y, n, seed, "typical", chosen)
+    assert torch.equal(parts.labeled, chosen)
+    assert torch.equal(torch.cat([parts.labeled, parts.unlabeled]).sort().values, torch.arange(60_000))
+
+
+@pytest.mark.parametrize("draw, chosen", [("typical", None), ("typical", torch.arange(3)), ("random", torch.arange(5))])
+def test_typical_images_and_their_draw_go_together(images, draw, chosen):
+    with pytest.raises(ValueError, match=r"^typical=.*: allowed are the indices of 5 images for draw='typical', else None"):
+        data.split(images.y, 5, 0, draw, chosen)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(5, 300), seed=seeds)
+def test_folds_divide_the_labels(images, n, seed):
+    parts = data.split(images.y, n, seed)
+    held = []
+    for fold in range(1, data.FOLDS + 1):
+        rest, out = data.hold_out(parts, fold)
+        assert torch.equal(torch.cat([rest.labeled, out]).sort().values, parts.labeled.sort().values)
+        assert len(rest.labeled) + len(rest.unlabeled) == 60_000 and len(out) in (n // 5, -(-n // 5))
+        held.append(out)
+    assert torch.equal(torch.cat(held).sort().values, parts.labeled.sort().values)
+
+
+@settings(deadline=None, max_examples=50)
+@given(n=st.integers(1, 300), seed=seeds, fraction=st.floats(0, 0.99), n_classes=st.integers(2, 10))
+def test_as_many_labels_are_wrong_as_was_asked(n, seed, fraction, n_classes):
+    y = torch.arange(n) % n_classes
+    wrong = data.mislabel(y, fraction, seed, n_classes)
+    assert int((wrong != y).sum()) == round(fraction * n) and wrong.min() >= 0 and wrong.max() < n_classes
+    assert torch.equal(wrong, data.mislabel(y, fraction, seed, n_classes))
+
+
+def test_a_wrong_label_is_any_other_class_as_likely():
+    wrong = data.mislabel(torch.zeros(9000, dtype=torch.int64), 0.9, 0, 10)
+    counts = torch.bincount(wrong, minlength=10)
+    assert counts[0] == 900 and (counts[1:] - 900).abs().max() < 120  # four standard deviations
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), "some", True, None])
+def test_a_bad_fraction_of_wrong_labels_is_named(fraction):
+    with pytest.raises(ValueError, match=r"^wrong_labels=.*: allowed is a number from 0 to below 1"):
+        data.check_wrong_labels(fraction)
+
+
+@pytest.mark.parametrize("fold, n", [(-1, 50), (6, 50), (1.0, 50), ("1", 50), (True, 50), (1, 4)])
+def test_a_bad_fold_is_named(fold, n):
+    with pytest.raises(ValueError, match=rf"^fold=.*: allowed is a whole number from 0 to {5 if n >= 5 else 0} with {n} labels"):
+        data.check_fold(fold, n)

@@ -86,15 +86,58 @@ def few(images):
 
 def test_a_graph_is_made_once_and_made_again_if_its_file_is_damaged(few, tmp_path):
     said = []
-    similarity, index = shared.load_graph(few, SETTINGS, said.append, tmp_path)
-    assert similarity.shape == index.shape == (300, SETTINGS.neighbors) and any("step 3/3" in line for line in said)
+    made = shared.load_graph(few, SETTINGS, said.append, tmp_path)
+    assert made.similarity.shape == made.index.shape == (300, SETTINGS.neighbors) and any("step 3/3" in line for line in said)
+    assert made.features.shape == (300, 300) and made.features.dtype == torch.float16
     said.clear()
     again = shared.load_graph(few, SETTINGS, said.append, tmp_path)
-    assert torch.equal(again[1], index) and not any("step" in line for line in said)
+    assert torch.equal(again.index, made.index) and not any("step" in line for line in said)
     shared.path("mnist", SETTINGS, tmp_path).write_bytes(b"damaged")
     mended = shared.load_graph(few, SETTINGS, said.append, tmp_path)
-    assert torch.equal(mended[1], index) and any("step 3/3" in line for line in said)
+    assert torch.equal(mended.index, made.index) and any("step 3/3" in line for line in said)
 
 
 def test_other_settings_have_a_file_of_their_own(tmp_path):
     assert shared.path("mnist", SETTINGS, tmp_path) != shared.path("mnist", replace(SETTINGS, temperature=0.4), tmp_path)
+
+
+def blobs(sizes, d=12):
+    """Groups of points around axes of their own, and to which group each belongs."""
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return torch.eye(d)[group] + 0.05 * numbers(0, len(group), d), group
+
+
+def test_typical_images_are_one_of_each_cluster_the_densest_of_it_the_largest_first():
+    sizes = [40, 10, 30, 20]
+    x, group = blobs(sizes)
+    similarity, _ = graph.neighbors(x, 5)
+    choice = graph.typical(x, similarity, 4, seed=0)
+    assert group[choice.index].tolist() == [0, 2, 3, 1] and choice.sizes.sort().values.tolist() == sorted(sizes)
+    density = similarity.mean(dim=1)
+    for image, typicality in zip(choice.index, choice.typicality, strict=True):
+        assert density[image] == density[group == group[image]].max() == typicality
+
+
+def test_a_cluster_with_a_label_waits_for_those_without():
+    x, group = blobs([40, 10, 30, 20])
+    similarity, _ = graph.neighbors(x, 5)
+    choice = graph.typical(x, similarity, 2, seed=0, labeled=torch.tensor([0, 45]))
+    assert group[choice.index].tolist() == [2, 3]
+
+
+@settings(deadline=None, max_examples=15)
+@given(n=st.integers(1, 60), n_labeled=st.integers(0, 20), seed=st.integers(0, 99))
+def test_typical_images_are_distinct_unlabelled_and_a_function_of_the_seed(n, n_labeled, seed):
+    x = numbers(seed, 80, 6)
+    similarity, _ = graph.neighbors(x, 5)
+    labeled = torch.randperm(80, generator=torch.Generator().manual_seed(seed))[:n_labeled]
+    one, two = (graph.typical(x, similarity, n, seed, labeled) for _ in range(2))
+    assert torch.equal(one.index, two.index) and len(one.index.unique()) == n
+    assert not torch.isin(one.index, labeled).any()
+
+
+def test_more_images_than_there_are_can_not_be_chosen():
+    x = numbers(0, 20, 4)
+    similarity, _ = graph.neighbors(x, 3)
+    with pytest.raises(ValueError, match=r"^n_labels=16: allowed is a whole number from 1 to 15"):
+        graph.typical(x, similarity, 16, 0, torch.arange(5))

@@ -130,10 +130,11 @@ def test_a_bad_parameter_is_named(parameters, message):
 
 def test_an_injected_parameter_that_the_notebook_lacks_is_named():
     given = {"n_labels": 50, "recipe": "best", "seed": 0, "data": "mnist", "draw": "random", "smoke": False, "threads": 1}
+    given |= {"wrong_labels": 0.0, "fold": 0}
     assert runs.from_notebook(given | {"In": ["", "n_labels = 1", "# Parameters\nn_labels = 50\nsmoke = False\n"]}) == Run(
         50, "best", 0
     )
-    with pytest.raises(ValueError, match=r"^unknown notebook parameter n_lables: allowed is data, draw, folder, n_labels"):
+    with pytest.raises(ValueError, match=r"^unknown notebook parameter n_lables: allowed is data, draw, fold, folder, n_labels"):
         runs.from_notebook(given | {"In": ["", "# Parameters\nn_lables = 1000\n"]})
 
 

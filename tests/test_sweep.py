@@ -177,7 +177,7 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_when_called_again(projec
         (("--seeds=-1",), "sweep: seed=-1: allowed is a whole number from 0 to 4294967295"),
         (("--seeds", "1.5"), "sweep: seed='1.5': allowed is a whole number from 0 to 4294967295"),
         (("--data", "letters"), "sweep: data='letters': allowed is mnist, fashion-mnist"),
-        (("--draw", "lucky"), "sweep: draw='lucky': allowed is random, stratified"),
+        (("--draw", "lucky"), "sweep: draw='lucky': allowed is random, stratified, typical"),
         (("--jobs", "0"), "sweep: JOBS=0: allowed is a whole number from 1"),
         (("--outputs", "/proc/nowhere"), "sweep: OUTPUTS='/proc/nowhere': allowed is a folder that can be written to"),
         (("--outputs", "README.md"), "allowed is a folder that can be written to"),

@@ -386,6 +386,64 @@ def ablation(changes: pd.DataFrame) -> Figure:
     return figure
 
 
+def draws(by_draw: pd.DataFrame) -> Figure:
+    """Accuracy over the number of labels, a line for each way to choose them, a panel for each recipe."""
+    names = sorted(by_draw["recipe"].unique(), key=order)
+    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), squeeze=False)
+    looks = {"random": ("o", "-", "#666666"), "stratified": ("s", "--", "#56B4E9"), "typical": ("^", "-", "#CC79A7")}
+    for axis, name in zip(axes.flat, names, strict=True):
+        for draw, rows in by_draw[by_draw["recipe"] == name].groupby("draw", observed=True):
+            marker, line, color = looks[draw]
+            axis.plot(rows["n_labels"], 100 * (1 - rows["mean"]), marker=marker, linestyle=line, color=color, label=draw)
+            bounds = (100 * (1 - rows["mean"]), 100 * (1 - rows["worst"]))
+            axis.fill_between(rows["n_labels"], *bounds, color=color, alpha=0.15, linewidth=0)
+        axis.set(title=name, xscale="log")
+        _error_axis(axis)
+        label_axis(axis, by_draw["n_labels"])
+        axis.legend(title="which images are labelled")
+    plt.close(figure)
+    return figure
+
+
+def wrong_labels(by_fraction: pd.DataFrame) -> Figure:
+    """Accuracy over the share of wrong labels, a line for each recipe and size; dotted, what copying the labels would give."""
+    figure, axis = plt.subplots(figsize=(6.5, 3.8))
+    sizes = sorted(by_fraction["n_labels"].unique())
+    for (name, n), rows in by_fraction.groupby(["recipe", "n_labels"]):
+        style = STYLE.get(name, OTHER) | {"linestyle": ("-", "--", ":")[sizes.index(n) % 3]}
+        axis.errorbar(
+            100 * rows["wrong_labels"],
+            100 * rows["mean"],
+            100 * rows["std"].fillna(0),
+            capsize=3,
+            label=f"{name}, M = {n}",
+            **style,
+        )
+    share = 100 * by_fraction["wrong_labels"].max()
+    axis.plot([0, share], [100, 100 - share], color="black", linewidth=0.8, linestyle=":", label="as wrong as its labels")
+    axis.set(xlabel="wrong labels, per cent", ylabel="test accuracy, per cent")
+    axis.legend()
+    plt.close(figure)
+    return figure
+
+
+def cross_validation(estimates: pd.DataFrame) -> Figure:
+    """What the labels alone say of the accuracy, with its interval, over what the test images say; a mark a run."""
+    figure, axis = plt.subplots(figsize=(5.5, 4.5))
+    for name, rows in estimates.groupby("recipe"):
+        middle, truth = 100 * rows["estimate"], 100 * rows["truth"]
+        reach = [middle - 100 * rows["low"], 100 * rows["high"] - middle]
+        axis.errorbar(truth, middle, reach, capsize=3, label=name, **(STYLE.get(name, OTHER) | {"linestyle": "none"}))
+        for x, y, n in zip(truth, middle, rows["n_labels"], strict=True):
+            axis.annotate(f"{n}", (x, y), textcoords="offset points", xytext=(5, 3), fontsize=7)
+    low = 100 * min(estimates["low"].min(), estimates["truth"].min())
+    axis.plot([low, 100], [low, 100], color="black", linewidth=0.8)
+    axis.set(xlabel="accuracy on the test images, per cent", ylabel="estimated from the labels alone, per cent")
+    axis.legend()
+    plt.close(figure)
+    return figure
+
+
 def bench(found: dict) -> Figure:
     """The training loop's speed against that of the report's, and where its time goes."""
     rates = found["rates"]

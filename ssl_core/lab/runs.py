@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 import ssl_core
 from ssl_core import data, recipes
 from ssl_core.fetch import DATA_SETS
-from ssl_core.recipes import Recipe
+from ssl_core.recipes import Pretraining, Recipe
 from ssl_core.train import Evaluation, Fit
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project
@@ -47,6 +47,8 @@ class Run:
     data: str = "mnist"
     draw: str = "random"
     smoke: bool = False  # a few steps only, to see that everything works; its numbers mean nothing
+    wrong_labels: float = 0.0  # the fraction of the labels that are made wrong
+    fold: int = 0  # of data.FOLDS, the part of the labels that is held back to estimate the accuracy; 0: none
 
     def __post_init__(self):
         data.check_n_labels(self.n_labels)
@@ -54,12 +56,16 @@ class Run:
         data.check_seed(self.seed)
         data.check_name(self.data)
         data.check_draw(self.draw)
+        data.check_wrong_labels(self.wrong_labels)
+        data.check_fold(self.fold, self.n_labels)
         if not isinstance(self.smoke, bool):
             raise ValueError(f"smoke={self.smoke!r}: allowed is True or False")
 
     def __str__(self) -> str:
-        draw = "" if self.draw == "random" else f"-{self.draw}"
-        return f"{self.data}/{self.recipe}/m{self.n_labels}{draw}/seed{self.seed}"
+        kind = "" if self.draw == "random" else f"-{self.draw}"
+        kind += f"-wrong{100 * self.wrong_labels:g}" if self.wrong_labels else ""
+        kind += f"-fold{self.fold}" if self.fold else ""
+        return f"{self.data}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
 
     def folder(self, outputs: str | Path) -> Path:
         """Where the record of this run belongs."""
@@ -76,10 +82,19 @@ class Run:
         return replace(short, test_copies=min(1, recipe.test_copies))
 
     @property
+    def graph(self) -> Pretraining | None:
+        """What makes the graph that the run needs, for its recipe or to find the images that it labels; None if it needs none."""
+        if self.settings.graph or self.draw != "typical":
+            return self.settings.graph
+        return replace(self, recipe="best").settings.graph
+
+    @property
     def fingerprint(self) -> str:
         """Changes if and only if the parameters, the recipe, the data or the code that make the numbers change."""
         recipe = {name: value for name, value in _chosen(self.settings).items() if name not in ("name", "summary")}
         parts = [_chosen(self), recipe, DATA_SETS[self.data].checksum, code_digest()]
+        if self.graph != self.settings.graph:  # it decides which images are labelled
+            parts.append(_chosen(self.graph))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -185,11 +200,13 @@ def save(
     untrained: Evaluation,
     trained: Evaluation,
     test_accuracy: Mapping[int, float],
+    held_out: Evaluation | None = None,
 ) -> Path:
     """Writes weights and predictions, then, last and atomically, `run.json`: where that exists, the run was finished.
 
     `predictions.safetensors` holds the probabilities (N, C) of the test images, in their order. `labels` are the classes of the
-    labelled images; `test_accuracy` maps epochs to the accuracy of that epoch's snapshot.
+    labelled images; `test_accuracy` maps epochs to the accuracy of that epoch's snapshot; `held_out` is of the labels that a
+    fold held back.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -208,6 +225,7 @@ def save(
         "untrained": {"accuracy": untrained.accuracy, "nll": untrained.nll},
         "accuracy": trained.accuracy,
         "nll": trained.nll,
+        "held_out": held_out and {"images": int(held_out.confusion.sum()), "accuracy": held_out.accuracy},
         "recall": trained.recall.tolist(),
         "confusion": trained.confusion.tolist(),
         "seconds": fit.history[-1]["seconds"],
@@ -269,11 +287,19 @@ def records(outputs: str | Path) -> list[dict]:
 
 
 def select(
-    records: list[dict], data: str = "mnist", draw: str = "random", names: Collection[str] = recipes.RECIPES
+    records: list[dict],
+    data: str = "mnist",
+    draw: str = "random",
+    names: Collection[str] = recipes.RECIPES,
+    plain: bool = True,
 ) -> list[dict]:
-    """The records that may be compared with each other: current ones, of one data set, one way to draw and these recipes."""
+    """The records that may be compared with each other: current ones, of one data set, one way to draw and these recipes.
+
+    If `plain`, only those of all the labels that were drawn, as they are; otherwise also those of wrong labels and of folds.
+    """
     of_one_kind = [r for r in records if (r["run"]["data"], r["run"]["draw"]) == (data, draw)]
-    return [r for r in of_one_kind if r["current"] and r["run"]["recipe"] in names]
+    as_drawn = [r for r in of_one_kind if not plain or not (r["run"].get("wrong_labels") or r["run"].get("fold"))]
+    return [r for r in as_drawn if r["current"] and r["run"]["recipe"] in names]
 
 
 def is_current(parameters: Mapping[str, object], fingerprint: str) -> bool:
@@ -287,8 +313,13 @@ def is_current(parameters: Mapping[str, object], fingerprint: str) -> bool:
 def table(records: list[dict]) -> pd.DataFrame:
     """A row per record; accuracy between 0 and 1 and nll in nats, both on the test images; seconds of training."""
     measured = ["accuracy", "nll", "seconds"]
-    columns = ["data", "recipe", "n_labels", "seed", *measured, "draw", "missing_classes", "current", "fingerprint"]
-    rows = [r["run"] | r | {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])} for r in records]
+    kind = ["draw", "wrong_labels", "fold"]
+    columns = ["data", "recipe", "n_labels", "seed", *measured, *kind, "held_out", "missing_classes", "current", "fingerprint"]
+    rows = []
+    for r in records:
+        counted = {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])}
+        held_out = {"held_out": r["held_out"]["accuracy"] if r.get("held_out") else float("nan")}
+        rows.append({"wrong_labels": 0.0, "fold": 0} | r["run"] | r | counted | held_out)
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
 
 

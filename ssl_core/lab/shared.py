@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -19,6 +19,7 @@ from ssl_core.fetch import DATA_SETS
 from ssl_core.recipes import Pretraining
 
 from . import runs
+from .runs import Run
 
 FOLDER = runs.ROOT / "data" / "graphs"
 SCIENCE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
@@ -31,10 +32,17 @@ def path(data_name: str, settings: Pretraining, folder: Path = FOLDER) -> Path:
     return folder / f"{data_name}-{key}.safetensors"
 
 
-def load_graph(
-    images: Images, settings: Pretraining, tell: Callable[[str], None] = print, folder: Path = FOLDER
-) -> tuple[Tensor, Tensor]:
-    """Similarities and indices (N, K) of the training images' nearest neighbours, from disk or, the first time, made.
+@dataclass(frozen=True)
+class Neighbors:
+    """Of each of N images the K nearest others, their cosine `similarity` and `index` (N, K); and its `features` (N, D)."""
+
+    similarity: Tensor
+    index: Tensor
+    features: Tensor  # of half precision
+
+
+def load_graph(images: Images, settings: Pretraining, tell: Callable[[str], None] = print, folder: Path = FOLDER) -> Neighbors:
+    """The graph of the training images, from disk or, the first time, made.
 
     Making it takes about five minutes of one core. It is done by one thread, whatever the run uses, so that all runs have
     the same graph; a run that finds another at it waits for it. `tell` is given a line now and then.
@@ -54,7 +62,13 @@ def load_graph(
             safetensors.torch.save_file(kept, temporary)
             os.replace(temporary, target)
     tell(f"graph · {settings.neighbors} neighbours of each of {len(images.x)} images, made in {kept['seconds'].item():.0f} s")
-    return kept["similarity"], kept["index"].long()
+    return Neighbors(kept["similarity"], kept["index"].long(), kept["features"])
+
+
+def typical(images: Images, run: Run, tell: Callable[[str], None] = print, folder: Path = FOLDER) -> Tensor:
+    """Indices (n_labels,) of the training images that `run` labels if its draw is `typical`."""
+    found = load_graph(images, run.graph, tell, folder)
+    return graph.typical(found.features, found.similarity, run.n_labels, run.seed).index
 
 
 def _make(x: Tensor, settings: Pretraining, tell: Callable[[str], None]) -> dict[str, Tensor]:
@@ -70,10 +84,12 @@ def _make(x: Tensor, settings: Pretraining, tell: Callable[[str], None]) -> dict
     try:
         encoder = graph.pretrain(x, settings, on_step)
         tell("graph · searching the nearest neighbours")
-        similarity, index = graph.neighbors(encoder.features(x), settings.neighbors)
+        features = encoder.features(x)
+        similarity, index = graph.neighbors(features, settings.neighbors)
     finally:
         torch.set_num_threads(threads)
-    return {"similarity": similarity, "index": index.int(), "seconds": torch.tensor(time.perf_counter() - start)}
+    seconds = torch.tensor(time.perf_counter() - start)
+    return {"similarity": similarity, "index": index.int(), "features": features.half(), "seconds": seconds}
 
 
 def _read(target: Path) -> dict[str, Tensor] | None:

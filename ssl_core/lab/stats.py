@@ -42,6 +42,12 @@ def accuracy(values: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> E
     return Estimate(mean, max(0.0, mean - reach), min(1.0, mean + reach), n)
 
 
+def proportion(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (1927) of the probability of which `right` of `n` trials came true."""
+    found = stats.binomtest(right, n).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
 def paired(differences: np.ndarray, level: float = 0.95) -> Estimate:
     """The expected difference of two recipes from one difference per seed, with Student's interval; NaN for one seed."""
     differences = np.asarray(differences, float)

@@ -49,7 +49,7 @@ class Execution:
     @property
     def graph(self) -> Path | None:
         """The file of the graph that the run needs, if it needs one."""
-        return self.run.settings.graph and shared.path(self.run.data, self.run.settings.graph)
+        return self.run.graph and shared.path(self.run.data, self.run.graph)
 
     def execute(self) -> str:
         """Runs the notebook in a folder beside the final one and moves it there if it finished; returns the error, or ''."""
@@ -140,7 +140,7 @@ def in_order(executions: list[Execution]) -> list[Execution]:
     for execution in longest:
         if (graph := execution.graph) and not graph.exists() and graph not in makers:
             makers[graph] = execution
-            settings = execution.run.settings.graph
+            settings = execution.run.graph
             execution.graph_work = 2.0 * settings.steps * settings.batch + SEARCH_IMAGES
     return sorted(longest, key=lambda e: (e not in makers.values(), e.graph in makers))
 
@@ -201,8 +201,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def make_grid(labels: str, recipes: str, seeds: str, **common) -> list[Run]:
-    """The runs of LABELS × RECIPES × SEEDS, each a text of values separated by blanks or commas; ValueError if one is bad."""
+def make_grid(labels: str, recipes: str, seeds: str, wrong_labels: str = "0", folds: str = "0", **common) -> list[Run]:
+    """The runs of LABELS × RECIPES × SEEDS, and of the fractions of WRONG_LABELS and the FOLDS, if there are several.
+
+    Each is a text of values separated by blanks or commas; ValueError if one is bad.
+    """
 
     def values(name: str, text: str) -> list[str]:
         found = list(dict.fromkeys(text.replace(",", " ").split()))
@@ -212,16 +215,23 @@ def make_grid(labels: str, recipes: str, seeds: str, **common) -> list[Run]:
 
     names = [name for given in values("RECIPES", recipes) for name in (ABLATIONS if given == "ablations" else [given])]
     return [
-        Run(number(n), recipe, number(seed), **common)
+        Run(number(n), recipe, number(seed), wrong_labels=decimal(wrong), fold=number(fold), **common)
         for n in values("LABELS", labels)
         for recipe in names
         for seed in values("SEEDS", seeds)
+        for wrong in values("WRONG_LABELS", wrong_labels)
+        for fold in values("FOLDS", folds)
     ]
 
 
 def number(text: str) -> int | str:
     """The whole number that `text` is, or the text, for a check to refuse."""
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
+
+
+def decimal(text: str) -> float | str:
+    """The number that `text` is, or the text, for a check to refuse."""
+    return float(text) if re.fullmatch(r"[+-]?\d*\.?\d+", text) else text
 
 
 class OutputsLock:
@@ -245,7 +255,11 @@ def main(arguments: Iterable[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", default="0", help="whole numbers; each draws and trains anew")
     parser.add_argument("--data", default="mnist", help="the data set")
-    parser.add_argument("--draw", default="random", help="how the labelled images are drawn: random or stratified")
+    parser.add_argument("--draw", default="random", help="how the labelled images are drawn: random, stratified or typical")
+    parser.add_argument("--wrong-labels", default="0", help="fractions of the labels that are made wrong")
+    parser.add_argument(
+        "--folds", default="0", help="fifths of the labels, 1 to 5, that are held back to estimate the accuracy; 0: none"
+    )
     parser.add_argument("--jobs", default=str(cores()), help="runs at a time (default: one for each core)")
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
@@ -253,7 +267,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
     for number_of in (signal.SIGTERM, signal.SIGINT):  # both end it with its runs, Ctrl-C also where a shell had it ignored
         signal.signal(number_of, signal.default_int_handler)
     try:
-        grid = make_grid(given.labels, given.recipes, given.seeds, data=given.data, draw=given.draw, smoke=given.smoke)
+        common = {"data": given.data, "draw": given.draw, "smoke": given.smoke}
+        grid = make_grid(given.labels, given.recipes, given.seeds, given.wrong_labels, given.folds, **common)
         jobs = number(given.jobs)
         runs.check_whole("JOBS", jobs)
         outputs = runs.ROOT / given.outputs
