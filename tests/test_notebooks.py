@@ -65,6 +65,14 @@ def test_ablation(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_choose(outputs):
+    """With features of a few steps, those of the smoke runs above."""
+    copy = execute(outputs, "choose.ipynb", {"n_labels": 12, "n_seeds": 1, "steps": 3})
+    assert copy.read_text().count("image/png") >= 4
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_nbval_notices_a_cell_that_fails(outputs):
     """The check above can fail: a results notebook without results does."""
     (outputs / "empty").mkdir()
