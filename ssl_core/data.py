@@ -104,14 +104,21 @@ def mislabel(y_l: Tensor, fraction: float, seed: int, n_classes: int) -> Tensor:
     return found
 
 
-def full_batches(n: int, size: int, generator: Generator) -> Iterator[Tensor]:
+class FullBatches:
     """Endlessly, index batches (size,): every index comes once before any comes twice, and so on."""
-    ahead = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(ahead) < size:
-            ahead = torch.cat([ahead, torch.randperm(n, generator=generator)])
-        yield ahead[:size]
-        ahead = ahead[size:]
+
+    def __init__(self, n: int, size: int, generator: Generator):
+        self.n, self.size, self.generator = n, size, generator
+        self.ahead = torch.empty(0, dtype=torch.int64)  # drawn, and not handed out yet
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        while len(self.ahead) < self.size:
+            self.ahead = torch.cat([self.ahead, torch.randperm(self.n, generator=self.generator)])
+        batch, self.ahead = self.ahead[: self.size], self.ahead[self.size :]
+        return batch
 
 
 def require(condition: bool, owner: object, parameter: str, allowed: str) -> None:

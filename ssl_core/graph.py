@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from torch import Tensor, nn
 
-from .data import check_n_labels, full_batches
+from .data import FullBatches, check_n_labels
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, untrained
 from .optim import Optimizers
@@ -52,7 +52,7 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, float], N
     model = Encoder(settings.seed, settings.dimensions)
     generator = torch.Generator().manual_seed(settings.seed)
     optimizers = Optimizers(model, settings.learning_rate, 0.0, settings.muon_rate)
-    batches = full_batches(len(x), min(settings.batch, len(x)), generator)
+    batches = FullBatches(len(x), min(settings.batch, len(x)), generator)
     for step in range(1, settings.steps + 1):
         images = x[next(batches)]
         views = torch.cat([settings.augment(images, generator), settings.augment(images, generator)])

@@ -21,6 +21,13 @@ class Optimizers:
         adam = torch.optim.AdamW(others, weight_decay=weight_decay, fused=True)
         self.rates = {adam: learning_rate} | ({Muon(hidden, muon_rate): muon_rate} if hidden else {})
 
+    def state_dict(self) -> dict:
+        return {type(optimizer).__name__: optimizer.state_dict() for optimizer in self.rates}
+
+    def load_state_dict(self, state: dict) -> None:
+        for optimizer in self.rates:
+            optimizer.load_state_dict(state[type(optimizer).__name__])
+
     def step(self, loss: Tensor, decay: float) -> None:
         for optimizer, rate in self.rates.items():
             for group in optimizer.param_groups:

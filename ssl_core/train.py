@@ -3,17 +3,19 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from . import checkpoint
 from .augment import Augment
-from .data import full_batches
+from .data import FullBatches
 from .losses import class_centroids, clustering, consistency, entropy, pseudo_label
 from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
@@ -65,6 +67,13 @@ class Teacher:
         self.steps = 0
         n_classes = model.linear2.out_features
         self.class_frequency = torch.full((n_classes,), 1 / n_classes)  # of the teacher's predictions of late
+
+    def state_dict(self) -> dict:
+        return {"model": self.model.state_dict(), "steps": self.steps, "class_frequency": self.class_frequency}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.steps, self.class_frequency = state["steps"], state["class_frequency"]
 
     @torch.no_grad()
     def update(self, model: Net) -> None:
@@ -134,6 +143,8 @@ def fit(
     seed: int,
     on_epoch: Callable[[dict[str, float], int], None] = lambda row, epochs: None,
     candidates: Tensor | None = None,
+    save_to: Path | None = None,
+    key: str = "",
 ) -> Fit:
     """Trains `model` in place on labelled images (M, 1, 28, 28) with classes (M,) and unlabelled images (U, 1, 28, 28).
 
@@ -141,6 +152,9 @@ def fit(
     The result is a pure function of the arguments (and of the number of threads, which reorders sums). What is returned
     is the last model of the schedule, averaged if the recipe says so. `on_epoch(row, epochs)` is called after each epoch
     with the row of the history. Raises FloatingPointError at the first step whose loss is not finite.
+
+    With `save_to`, training is saved to that file whenever it keeps a snapshot, and goes on from there if the file is of the same
+    `key`, which must change with whatever changes the result.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizers = Optimizers(model, recipe.learning_rate, recipe.weight_decay, recipe.muon_rate)
@@ -148,12 +162,22 @@ def fit(
     epochs, start = recipe.epochs_for(len(x_l)), time.perf_counter()
     total_steps = epochs * recipe.steps_for(len(x_l), len(x_u))
     history, snapshots, step = [], {}, 0
-    batches = index_batches(len(x_l), len(x_u), recipe, generator)
-    for epoch in range(1, epochs + 1):
+    batches = IndexBatches(len(x_l), len(x_u), recipe, generator)
+    parts = {"model": model, "teacher": teacher, "optimizers": optimizers, "batches": batches}
+    if save_to and (saved := checkpoint.read(save_to, key)):
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        generator.set_state(saved["random"])
+        history, step, start = saved["history"], saved["step"], start - saved["history"][-1]["seconds"]
+        for epoch, weights in saved["snapshots"].items():
+            snapshots[epoch] = copy.deepcopy(teacher.model)
+            snapshots[epoch].load_state_dict(weights)
+        on_epoch(history[-1], epochs)
+    for epoch in range(len(history) + 1, epochs + 1):
         # The report's centroids: of the whole labelled set, once an epoch.
         centroids = class_centroids(embed(model, x_l), y_l) if "clustering" in recipe.terms else None
         rows = []
-        for labeled, unlabeled in next(batches):
+        for labeled, unlabeled in batches.epoch():
             step += 1
             progress = step / total_steps
             guided = progress <= recipe.guided
@@ -171,6 +195,11 @@ def fit(
         history.append({"epoch": epoch, "step": step, "seconds": time.perf_counter() - start} | means)
         if epoch == 1 or epoch % 5 == 0 or epoch == epochs:
             snapshots[epoch] = copy.deepcopy(teacher.model)
+            if save_to:
+                state = {name: part.state_dict() for name, part in parts.items()}
+                state |= {"random": generator.get_state(), "history": history, "step": step}
+                state["snapshots"] = {when: snapshot.state_dict() for when, snapshot in snapshots.items()}
+                checkpoint.write(save_to, key, state)
         on_epoch(history[-1], epochs)
     return Fit(teacher.model, history, snapshots)
 
@@ -191,21 +220,31 @@ def views(
     )
 
 
-def index_batches(n_l: int, n_u: int, recipe: Recipe, generator: Generator) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Endlessly, an epoch's list of (labelled, unlabelled) index batches.
+class IndexBatches:
+    """An epoch's (labelled, unlabelled) index batches, an epoch after the other.
 
     Without `steps_per_epoch`, as in the report: both sets are shuffled and walked in pairs until the shorter ends, the
     last batch being what is left. With it, each batch is full: the next of an endless row of permutations.
     """
-    if recipe.steps_per_epoch is None:
-        while True:
-            labeled = torch.randperm(n_l, generator=generator).split(recipe.batch_labeled)
-            unlabeled = torch.randperm(n_u, generator=generator).split(recipe.batch_unlabeled or 1)
-            yield list(zip(labeled, unlabeled if n_u else repeat(unlabeled[0]), strict=False))
-    size_l, size_u = recipe.batch_for(n_l, n_u)
-    labeled, unlabeled = full_batches(n_l, size_l, generator), full_batches(n_u, size_u, generator)
-    while True:
-        yield [(next(labeled), next(unlabeled)) for _ in range(recipe.steps_per_epoch)]
+
+    def __init__(self, n_l: int, n_u: int, recipe: Recipe, generator: Generator):
+        self.sizes, self.recipe, self.generator = (n_l, n_u), recipe, generator
+        size_l, size_u = recipe.batch_for(n_l, n_u)
+        self.labeled, self.unlabeled = FullBatches(n_l, size_l, generator), FullBatches(n_u, size_u, generator)
+
+    def state_dict(self) -> dict:
+        return {"labeled": self.labeled.ahead, "unlabeled": self.unlabeled.ahead}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.labeled.ahead, self.unlabeled.ahead = state["labeled"], state["unlabeled"]
+
+    def epoch(self) -> list[tuple[Tensor, Tensor]]:
+        if self.recipe.steps_per_epoch is not None:
+            return [(next(self.labeled), next(self.unlabeled)) for _ in range(self.recipe.steps_per_epoch)]
+        n_l, n_u = self.sizes
+        labeled = torch.randperm(n_l, generator=self.generator).split(self.recipe.batch_labeled)
+        unlabeled = torch.randperm(n_u, generator=self.generator).split(self.recipe.batch_unlabeled or 1)
+        return list(zip(labeled, unlabeled if n_u else repeat(unlabeled[0]), strict=False))
 
 
 @torch.no_grad()

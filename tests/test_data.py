@@ -80,7 +80,7 @@ def test_a_bad_draw_and_a_bad_name_are_named(images):
 @settings(deadline=None, max_examples=25)
 @given(n=st.integers(1, 300), size=st.integers(1, 100), count=st.integers(1, 40))
 def test_full_batches_are_full_and_even(n, size, count):
-    stream = data.full_batches(n, size, torch.Generator().manual_seed(0))
+    stream = data.FullBatches(n, size, torch.Generator().manual_seed(0))
     batches = [next(stream) for _ in range(count)]
     assert {len(batch) for batch in batches} == {size}
     times = torch.bincount(torch.cat(batches), minlength=n)

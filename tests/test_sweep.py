@@ -161,6 +161,16 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_when_called_again(projec
     assert "2 runs: 0 finished before, 2 to do" in process.communicate()[0] and process.returncode == 0
 
 
+@pytest.mark.parametrize("attempt", ["part", "failed"])
+def test_what_was_cut_off_leaves_its_checkpoint_to_the_next_attempt(tmp_path, attempt):
+    execution = sweep.Execution(Run(50, "best", 0), tmp_path, 1)
+    for name in ("train.ipynb", runs.CHECKPOINT):
+        (folder := getattr(execution, attempt)).mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    execution._clear()
+    assert [path.name for path in execution.part.iterdir()] == [runs.CHECKPOINT]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -84,10 +84,10 @@ def test_published_is_the_reports_printed_loop(images):
     model = untrained(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     same_draws = generator(0)
-    draws = train.index_batches(500, 2000, PUBLISHED, same_draws)
+    draws = train.IndexBatches(500, 2000, PUBLISHED, same_draws)
     rows = []
     for _ in range(2):
-        batches = next(draws)
+        batches = draws.epoch()
         with torch.no_grad():
             features = model(x_l)[1]
             centroids = torch.stack([features[y_l == c].mean(0) for c in range(10)])
@@ -192,7 +192,7 @@ def test_where_every_image_has_a_label_only_labels_teach(images, recipe):
 @given(n_l=st.integers(1, 59_999))
 def test_a_labelled_image_comes_up_at_least_as_often_as_an_unlabelled_one(n_l):
     n_u = 60_000 - n_l
-    ((labeled, unlabeled), *_) = next(train.index_batches(n_l, n_u, BEST, generator()))
+    ((labeled, unlabeled), *_) = train.IndexBatches(n_l, n_u, BEST, generator()).epoch()
     assert (len(labeled), len(unlabeled)) == BEST.batch_for(n_l, n_u) and len(labeled) + len(unlabeled) == 192
     assert len(labeled) / n_l >= 0.98 * len(unlabeled) / n_u
     assert BEST.batch_for(6000, 54_000) == (32, 160) and BEST.batch_for(60_000, 0) == (192, 0)
@@ -202,7 +202,7 @@ def test_a_labelled_image_comes_up_at_least_as_often_as_an_unlabelled_one(n_l):
 @settings(deadline=None, max_examples=25)
 @given(n_l=st.integers(1, 700), n_u=st.integers(1, 700))
 def test_report_batches_walk_both_sets_until_the_shorter_ends(n_l, n_u):
-    epoch = next(train.index_batches(n_l, n_u, PUBLISHED, generator()))
+    epoch = train.IndexBatches(n_l, n_u, PUBLISHED, generator()).epoch()
     assert len(epoch) == PUBLISHED.steps_for(n_l, n_u) == min(math.ceil(n_l / 200), math.ceil(n_u / 200))
     for side, n in ((0, n_l), (1, n_u)):
         seen = torch.cat([pair[side] for pair in epoch])

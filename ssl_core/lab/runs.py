@@ -29,12 +29,13 @@ from ssl_core.train import Evaluation, Fit
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
+CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 NOTEBOOK = ROOT / "notebooks" / "train.ipynb"
 SAME = Path(__file__).with_name("same.json")
 # For a process that trains: large tensors that are freed at every step would go back to the system, to be faulted in again.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 RECORD_KEYS = {"fingerprint", "run", "accuracy", "nll", "seconds", "confusion", "missing_classes"}
-SCIENCE = ("data", "augment", "model", "losses", "optim", "recipes", "graph", "train")
+SCIENCE = ("data", "augment", "model", "losses", "optim", "recipes", "graph", "train", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,7 @@ def save(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_atomically(folder / "run.json", json.dumps(record, indent=1, allow_nan=False))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return folder / "run.json"
 
 

@@ -54,8 +54,7 @@ class Execution:
     def execute(self) -> str:
         """Runs the notebook in a folder beside the final one and moves it there if it finished; returns the error, or ''."""
         self.started = time.monotonic()
-        shutil.rmtree(self.part, ignore_errors=True)
-        self.part.mkdir(parents=True)
+        self._clear()
         parameters = asdict(self.run) | {"folder": str(self.part), "threads": self.threads}
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         self.process = subprocess.Popen(
@@ -82,6 +81,16 @@ class Execution:
         self.part.rename(self.failed)
         errors = [line for line in self.lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
         return (errors or [line for line in self.lines if line] or ["no output"])[-1][:300]
+
+    def _clear(self) -> None:
+        """Makes an empty folder for the run, but for the checkpoint of an attempt that was cut off."""
+        self.part.mkdir(parents=True, exist_ok=True)
+        for path in self.part.iterdir():
+            if path.name != runs.CHECKPOINT:
+                path.unlink()
+        earlier = self.failed / runs.CHECKPOINT
+        if earlier.exists() and not (self.part / runs.CHECKPOINT).exists():
+            os.replace(earlier, self.part / runs.CHECKPOINT)
 
     def _publish(self) -> None:
         """Moves the finished files into place, the record last; what was there before was made by other code."""
