@@ -10,17 +10,18 @@ JOBS    ?=
 SET     ?=
 N       ?= 50
 SINCE   ?= HEAD
+SCHEDULER ?=
 LAB     ?=
 
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
-SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"}
+SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --scheduler "$$SCHEDULER"
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET N SINCE
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SET N SINCE LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))

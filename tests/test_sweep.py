@@ -163,11 +163,11 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_when_called_again(projec
 
 @pytest.mark.parametrize("attempt", ["part", "failed"])
 def test_what_was_cut_off_leaves_its_checkpoint_to_the_next_attempt(tmp_path, attempt):
-    execution = sweep.Execution(Run(50, "best", 0), tmp_path, 1)
+    execution = sweep.Execution(Run(50, "best", 0), tmp_path)
     for name in ("train.ipynb", runs.CHECKPOINT):
         (folder := getattr(execution, attempt)).mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    execution._clear()
+    execution.begin()
     assert [path.name for path in execution.part.iterdir()] == [runs.CHECKPOINT]
 
 
@@ -209,7 +209,7 @@ def test_values_are_separated_by_blanks_or_commas_and_taken_once():
 
 
 def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
-    done, running = (sweep.Execution(Run(n, "best", 0), tmp_path, 1) for n in (50, 250))
+    done, running = (sweep.Execution(Run(n, "best", 0), tmp_path) for n in (50, 250))
     board = sweep.Board([done, running])
     board.done, running.fraction = [done], 0.5
     monkeypatch.setattr(sweep.time, "monotonic", lambda: board.start + 300)
@@ -220,7 +220,7 @@ def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
 
 def test_while_one_run_makes_the_graph_those_that_need_none_go_first(monkeypatch, tmp_path):
     grid = sweep.make_grid("250 50", "best supervised", "0")
-    executions = [sweep.Execution(run, tmp_path, 1) for run in grid]
+    executions = [sweep.Execution(run, tmp_path) for run in grid]
     monkeypatch.setattr(sweep.shared.path, "__defaults__", (tmp_path,))
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "supervised", "supervised", "best"]
     maker = executions[0]

@@ -9,18 +9,16 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
 from ssl_core.fetch import DataError, fetch
 from ssl_core.recipes import ABLATIONS
 
-from . import page, runs, shared
+from . import page, places, runs, shared
 from .runs import Run
 
 OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
@@ -28,17 +26,15 @@ SEARCH_IMAGES = 120_000  # what searching the nearest neighbours costs, likewise
 
 
 class Execution:
-    """One run on its way: its process, how far it is, and what became of it."""
+    """One run on its way: its folders, how far it is, and what becomes of it."""
 
-    def __init__(self, run: Run, outputs: Path, threads: int):
-        self.run, self.threads = run, threads
+    def __init__(self, run: Run, outputs: Path):
+        self.run = run
         self.folder = run.folder(outputs)
         self.part = self.folder.with_name(f"{self.folder.name}.part")
         self.failed = self.folder.with_name(f"{self.folder.name}.failed")
         self.progress, self.started, self.fraction = "", 0.0, 0.0
         self.graph_work = 0.0  # of making the graph, if it is this run that will
-        self.process: subprocess.Popen | None = None
-        self.lines: list[str] = []
 
     @property
     def work(self) -> float:
@@ -51,39 +47,27 @@ class Execution:
         """The file of the graph that the run needs, if it needs one."""
         return self.run.graph and shared.path(self.run.data, self.run.graph)
 
-    def execute(self) -> str:
-        """Runs the notebook in a folder beside the final one and moves it there if it finished; returns the error, or ''."""
-        self.started = time.monotonic()
-        self._clear()
-        parameters = asdict(self.run) | {"folder": str(self.part), "threads": self.threads}
-        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        self.process = subprocess.Popen(
-            runs.papermill(runs.NOTEBOOK, self.part / "train.ipynb", parameters),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=os.environ | runs.KEEP_MEMORY | threads,
-        )
-        for line in self.process.stdout:
-            self.lines = [*self.lines[-20:], line.rstrip()]
-            if match := re.search(r"(epoch|graph · step) +(\d+)/(\d+)", line):
-                self.progress = f"{match[1]} {match[2]}/{match[3]}"
-                done, before = int(match[2]) / int(match[3]), self.graph_work / self.work
-                self.fraction = before + (1 - before) * done if match[1] == "epoch" else before * done
-        status = self.process.wait()
-        record = runs.read(self.part)
-        # A kernel that died can leave a notebook that looks complete: only the record counts.
-        if status == 0 and record and record["fingerprint"] == self.run.fingerprint:
-            self._publish()
-            return ""
-        shutil.rmtree(self.failed, ignore_errors=True)
-        self.part.rename(self.failed)
-        errors = [line for line in self.lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-        return (errors or [line for line in self.lines if line] or ["no output"])[-1][:300]
+    def note(self, line: str) -> None:
+        """Takes note of a line that the run printed."""
+        self.started = self.started or time.monotonic()
+        if match := re.search(r"(epoch|graph · step) +(\d+)/(\d+)", line):
+            self.progress = f"{match[1]} {match[2]}/{match[3]}"
+            done, before = int(match[2]) / int(match[3]), self.graph_work / self.work
+            self.fraction = before + (1 - before) * done if match[1] == "epoch" else before * done
 
-    def _clear(self) -> None:
+    def finish(self, outcome: str | places.Outcome) -> str:
+        """Moves what came out to its place if the run finished, or aside if it failed; returns the error, or ''."""
+        error = outcome if isinstance(outcome, str) else outcome.write(self.part)
+        if not error:
+            self._publish()
+        elif self.part.exists():
+            shutil.rmtree(self.failed, ignore_errors=True)
+            self.part.rename(self.failed)
+        return error
+
+    def begin(self) -> None:
         """Makes an empty folder for the run, but for the checkpoint of an attempt that was cut off."""
+        self.started = time.monotonic()
         self.part.mkdir(parents=True, exist_ok=True)
         for path in self.part.iterdir():
             if path.name != runs.CHECKPOINT:
@@ -100,42 +84,39 @@ class Execution:
         shutil.rmtree(self.part)
         shutil.rmtree(self.failed, ignore_errors=True)
 
-    def stop(self) -> None:
-        """Ends the process; its kernel notices that its parent is gone and ends too."""
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
 
+def sweep(grid: list[Run], outputs: Path, place: places.Here | places.Cluster, threads: int) -> list[tuple[Execution, str]]:
+    """Executes the runs of `grid` that are not finished, at `place`; returns those that failed, with the error.
 
-def sweep(grid: list[Run], outputs: Path, jobs: int) -> list[tuple[Execution, str]]:
-    """Executes the runs of `grid` that are not finished, `jobs` at a time; returns those that failed, with the error."""
+    The number of threads of a run changes the order of sums, and so the last digits of results.
+    """
     todo = [run for run in grid if not runs.finished(run, outputs)]
     print(
-        f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {jobs} at a time",
+        f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {place}",
         flush=True,
     )
-    # The number of threads follows from `jobs` alone: it changes the order of sums, and so the last digits of results.
-    threads = max(1, cores() // jobs)
-    executions = in_order([Execution(run, outputs, threads) for run in todo])
+    executions = in_order([Execution(run, outputs) for run in todo])
     failures: list[tuple[Execution, str]] = []
-    with ThreadPoolExecutor(jobs) as pool:
-        pending: dict[Future, Execution] = {pool.submit(e.execute): e for e in executions}
-        try:
-            board = Board(executions)
-            while pending:
-                ready, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    execution = pending.pop(future)
-                    error = f"{future.exception()}" if future.exception() else future.result()
-                    if error:
-                        failures.append((execution, error))
-                    board.finished(execution, error)
-                board.tick()
-        except BaseException:
-            for future in pending:
-                future.cancel()
-            for execution in executions:
-                execution.stop()
-            raise
+    pending: dict[Future, Execution] = {}
+    try:
+        board = Board(executions)
+        for execution in executions:
+            future = place.submit(execution.run, execution.part, threads, execution.note, execution.begin)
+            pending[future] = execution
+        while pending:
+            ready, _ = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+            for future in ready:
+                execution = pending.pop(future)
+                lost = "cancelled" if future.cancelled() else future.exception()
+                error = execution.finish(f"{lost}" if lost else future.result())
+                if error:
+                    failures.append((execution, error))
+                board.finished(execution, error)
+            board.tick()
+    except BaseException:
+        place.close(stop=True)
+        raise
+    place.close(stop=False)
     return failures
 
 
@@ -167,7 +148,7 @@ class Board:
     def finished(self, execution: Execution, error: str) -> None:
         self.done.append(execution)
         self.n_failed += bool(error)
-        seconds = time.monotonic() - execution.started
+        seconds = time.monotonic() - (execution.started or self.start)
         result = f"FAILED: {error}" if error else f"{100 * runs.read(execution.folder)['accuracy']:.2f} %"
         self._say(f"{self._counts()} · {execution.run} · {result} · {_duration(seconds)}")
 
@@ -270,6 +251,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         "--folds", default="0", help="fifths of the labels, 1 to 5, that are held back to estimate the accuracy; 0: none"
     )
     parser.add_argument("--jobs", default=str(cores()), help="runs at a time (default: one for each core)")
+    parser.add_argument("--scheduler", default="", help="address of a Dask scheduler whose workers do the runs: tcp://host:8786")
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     given = parser.parse_args(arguments)
@@ -283,11 +265,12 @@ def main(arguments: Iterable[str] | None = None) -> None:
         outputs = runs.ROOT / given.outputs
         lock = OutputsLock(outputs)
         fetch(given.data, runs.ROOT / "data")
+        place = places.Cluster(given.scheduler) if given.scheduler else places.Here(jobs)
     except (ValueError, DataError) as error:
         sys.exit(f"sweep: {error}")
     with lock.file:
         try:
-            failures = sweep(grid, outputs, jobs)
+            failures = sweep(grid, outputs, place, 1 if given.scheduler else max(1, cores() // jobs))
         except KeyboardInterrupt:
             sys.exit("sweep: interrupted; the finished runs are kept, and the same command goes on from there")
         for execution, error in failures:

@@ -1,0 +1,182 @@
+"""One run, executed: here in a process of its own, or through Dask on another machine, which sends back what came out.
+
+On another machine nothing is shared: a worker has the project and its packages, fetches the data itself, and is sent the graph.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ssl_core.data import load
+from ssl_core.recipes import Pretraining
+
+from . import runs, shared
+from .runs import Run
+
+TOPIC = "ssl-core-progress"  # under which workers tell how far they are
+
+
+class Process:
+    """The training notebook, executed by papermill into a folder. `tell` is given each line that it prints."""
+
+    def __init__(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None]):
+        self.run, self.folder, self.threads, self.tell = run, folder, threads, tell
+        self.process: subprocess.Popen | None = None
+
+    def execute(self) -> str:
+        """Returns the error, or ''. Only a record that is whole counts: a kernel that died can leave a notebook that looks so."""
+        parameters = asdict(self.run) | {"folder": str(self.folder), "threads": self.threads}
+        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self.process = subprocess.Popen(
+            runs.papermill(runs.NOTEBOOK, self.folder / "train.ipynb", parameters),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=os.environ | runs.KEEP_MEMORY | threads,
+        )
+        lines: list[str] = []
+        for line in self.process.stdout:
+            lines = [*lines[-20:], line.rstrip()]
+            self.tell(line)
+        status = self.process.wait()
+        record = runs.read(self.folder)
+        if status == 0 and record and record["fingerprint"] == self.run.fingerprint:
+            return ""
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+        return (errors or [line for line in lines if line] or ["no output"])[-1][:300]
+
+    def stop(self) -> None:
+        """Ends the process; its kernel notices that its parent is gone and ends too."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run that another machine executed: the error, or '', and the files that it left."""
+
+    error: str
+    files: dict[str, bytes] = field(repr=False)
+
+    def write(self, folder: Path) -> str:
+        """Writes the files into `folder` and returns the error."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in {*runs.FILES, runs.CHECKPOINT} & self.files.keys():  # and no other name that a worker might send
+            (folder / name).write_bytes(self.files[name])
+        return self.error
+
+
+def make_graph(data_name: str, settings: Pretraining, name: str, tell_as: str) -> bytes:
+    """On a worker: the graph as the bytes of its file, from there or, the first time, made."""
+    path = shared.path(data_name, settings)
+    _same_code(path.name, name)
+    shared.load_graph(load(data_name, runs.ROOT / "data"), settings, _teller(tell_as))
+    return path.read_bytes()
+
+
+def execute_there(run: Run, threads: int, fingerprint: str, graph: bytes | None) -> Outcome:
+    """On a worker: executes `run` in a temporary folder. `graph` is the file of the graph that it needs."""
+    _same_code(run.fingerprint, fingerprint)
+    load(run.data, runs.ROOT / "data")  # fetched once, before a notebook starts
+    if graph is not None and not (path := shared.path(run.data, run.graph)).exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_bytes(graph)
+        os.replace(temporary, path)
+    with tempfile.TemporaryDirectory() as folder:
+        error = Process(run, Path(folder), threads, _teller(str(run))).execute()
+        return Outcome(error, {path.name: path.read_bytes() for path in Path(folder).iterdir()})
+
+
+def _same_code(mine: str, wanted: str) -> None:
+    if mine != wanted:
+        raise RuntimeError("this worker has another version of the project than the sweep: both must be of the same commit")
+
+
+def _teller(run: str) -> Callable[[str], None]:
+    """Sends lines that tell how far a run is to whoever called for it."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    return lambda line: worker.log_event(TOPIC, {"run": run, "line": line})
+
+
+class Here:
+    """The cores of this machine: `jobs` runs at a time, each in a process of its own."""
+
+    def __init__(self, jobs: int):
+        self.jobs = jobs
+        self.pool = ThreadPoolExecutor(jobs)  # a thread waits for a process
+        self.processes: list[Process] = []
+
+    def __str__(self) -> str:
+        return f"{self.jobs} at a time"
+
+    def submit(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None], begin: Callable[[], None]) -> Future:
+        """The future error of a run, or '', whose files are written to `folder`; `begin` is called before it starts."""
+        self.processes.append(process := Process(run, folder, threads, tell))
+
+        def execute() -> str:
+            begin()
+            return process.execute()
+
+        return self.pool.submit(execute)
+
+    def close(self, stop: bool) -> None:
+        """Ends; with `stop`, also the runs that are on their way."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in self.processes if stop else ():
+            process.stop()
+        self.pool.shutdown()
+
+
+class Cluster:
+    """The workers of a Dask scheduler, wherever they are."""
+
+    def __init__(self, address: str):
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ValueError(f"SCHEDULER={address!r}: needs Dask; install it: .venv/bin/pip install '.[cluster]'") from None
+        try:
+            self.client = Client(address, timeout=10)
+        except (OSError, ValueError) as error:
+            allowed = f"allowed is the address of a Dask scheduler that answers ({error})"
+            raise ValueError(f"SCHEDULER={address!r}: {allowed}") from None
+        self.address = address
+        self.pool = self.client.get_executor(pure=False, retries=3)  # a worker that is lost takes no run with it
+        self.graphs: dict[Path, object] = {}
+        self.tell: dict[str, Callable[[str], None]] = {}
+        self.client.subscribe_topic(TOPIC, lambda event: self.tell.get(event[1]["run"], print)(event[1]["line"]))
+
+    def __str__(self) -> str:
+        threads = sum(self.client.nthreads().values())
+        return f"{threads} at a time on {len(self.client.nthreads())} workers of {self.address}"
+
+    def submit(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None], begin: Callable[[], None]) -> Future:
+        """The future outcome of a run: its files are sent, not written to `folder`."""
+        self.tell[str(run)] = tell
+        return self.pool.submit(execute_there, run, threads, run.fingerprint, self._graph(run))
+
+    def _graph(self, run: Run) -> object:
+        """The graph that `run` needs, on the cluster or to be made there; None if it needs none."""
+        if run.graph is None:
+            return None
+        if (path := shared.path(run.data, run.graph)) not in self.graphs:
+            if path.exists():
+                self.graphs[path] = self.client.scatter(path.read_bytes())
+            else:
+                what = run.data, run.graph, path.name, str(run)
+                self.graphs[path] = self.client.submit(make_graph, *what, pure=False, retries=3)
+        return self.graphs[path]
+
+    def close(self, stop: bool) -> None:
+        """Ends; with `stop`, runs that no worker has begun are not begun. Those that are on their way end by themselves."""
+        self.pool.shutdown(wait=False)
+        self.client.close()
