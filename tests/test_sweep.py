@@ -171,6 +171,14 @@ def test_what_was_cut_off_leaves_its_checkpoint_to_the_next_attempt(tmp_path, at
     assert [path.name for path in execution.part.iterdir()] == [runs.CHECKPOINT]
 
 
+def test_what_can_not_be_written_fails_alone(tmp_path):
+    execution = sweep.Execution(Run(50, "best", 0), tmp_path)
+    execution.begin()
+    (execution.part / runs.FILES[0]).touch()  # the other files are missing
+    assert execution.finish("").startswith("what came out could not be written: ")
+    assert runs.read(execution.folder) is None
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

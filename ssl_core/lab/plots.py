@@ -401,6 +401,7 @@ def draws(by_draw: pd.DataFrame) -> Figure:
         _error_axis(axis)
         label_axis(axis, by_draw["n_labels"])
         axis.legend(title="which images are labelled")
+    axes[0, 0].set_ylabel("test accuracy, per cent")
     plt.close(figure)
     return figure
 
@@ -428,18 +429,20 @@ def wrong_labels(by_fraction: pd.DataFrame) -> Figure:
 
 
 def cross_validation(estimates: pd.DataFrame) -> Figure:
-    """What the labels alone say of the accuracy, with its interval, over what the test images say; a mark a run."""
-    figure, axis = plt.subplots(figsize=(5.5, 4.5))
-    for name, rows in estimates.groupby("recipe"):
-        middle, truth = 100 * rows["estimate"], 100 * rows["truth"]
+    """What the labels alone say of the accuracy, with its interval, beside what the test images say; a panel for each recipe."""
+    names = sorted(estimates["recipe"].unique(), key=order)
+    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 3.6), squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=True):
+        rows = estimates[estimates["recipe"] == name].sort_values(["n_labels", "seed"]).reset_index(drop=True)
+        middle = 100 * rows["estimate"]
         reach = [middle - 100 * rows["low"], 100 * rows["high"] - middle]
-        axis.errorbar(truth, middle, reach, capsize=3, label=name, **(STYLE.get(name, OTHER) | {"linestyle": "none"}))
-        for x, y, n in zip(truth, middle, rows["n_labels"], strict=True):
-            axis.annotate(f"{n}", (x, y), textcoords="offset points", xytext=(5, 3), fontsize=7)
-    low = 100 * min(estimates["low"].min(), estimates["truth"].min())
-    axis.plot([low, 100], [low, 100], color="black", linewidth=0.8)
-    axis.set(xlabel="accuracy on the test images, per cent", ylabel="estimated from the labels alone, per cent")
-    axis.legend()
+        style = STYLE.get(name, OTHER) | {"linestyle": "none"}
+        axis.errorbar(rows.index - 0.1, middle, reach, capsize=3, label="from the labels alone, 95 % interval", **style)
+        axis.plot(rows.index + 0.1, 100 * rows["truth"], "_", color="black", markersize=14, label="on the test images")
+        axis.set(title=name, xticks=rows.index, xticklabels=rows["n_labels"], xlabel="labelled images M, a column a run")
+        axis.margins(x=0.2)
+        axis.legend(loc="lower right")
+    axes[0, 0].set_ylabel("accuracy, per cent")
     plt.close(figure)
     return figure
 

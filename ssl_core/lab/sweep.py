@@ -57,13 +57,16 @@ class Execution:
 
     def finish(self, outcome: str | places.Outcome) -> str:
         """Moves what came out to its place if the run finished, or aside if it failed; returns the error, or ''."""
-        error = outcome if isinstance(outcome, str) else outcome.write(self.part)
-        if not error:
-            self._publish()
-        elif self.part.exists():
-            shutil.rmtree(self.failed, ignore_errors=True)
-            self.part.rename(self.failed)
-        return error
+        try:
+            error = outcome if isinstance(outcome, str) else outcome.write(self.part)
+            if not error:
+                self._publish()
+            elif self.part.exists():
+                shutil.rmtree(self.failed, ignore_errors=True)
+                self.part.rename(self.failed)
+            return error
+        except OSError as problem:  # a full disk, say: the other runs go on, and this one is tried again next time
+            return f"what came out could not be written: {problem}"
 
     def begin(self) -> None:
         """Makes an empty folder for the run, but for the checkpoint of an attempt that was cut off."""
@@ -271,11 +274,11 @@ def main(arguments: Iterable[str] | None = None) -> None:
     with lock.file:
         try:
             failures = sweep(grid, outputs, place, 1 if given.scheduler else max(1, cores() // jobs))
+            for execution, error in failures:
+                print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
+            page.build(outputs, given.data, given.draw)
         except KeyboardInterrupt:
             sys.exit("sweep: interrupted; the finished runs are kept, and the same command goes on from there")
-        for execution, error in failures:
-            print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
-        page.build(outputs, given.data, given.draw)
     if failures:
         sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again")
 
