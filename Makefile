@@ -28,7 +28,7 @@ $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next lab test smoke ablation trust reference bench certify clean
+.PHONY: help setup sweep results label-next lab test test-faults smoke ablation trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -53,6 +53,9 @@ lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browse
 
 test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests
+
+test-faults: $(READY)  ## kill sweeps at a hundred random moments and see that nothing is lost (half an hour)
+	@KILLS=100 $(BIN)/python -m pytest -n0 -s tests/test_faults.py
 
 smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke

@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import psutil
+
 from ssl_core.data import load
 from ssl_core.recipes import Pretraining
 
@@ -55,6 +57,19 @@ class Process:
         """Ends the process; its kernel notices that its parent is gone and ends too."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
+
+
+def end_orphans(folder: Path) -> None:
+    """Ends what still works on `folder`: a sweep that is killed leaves its processes, which would write there beside new ones."""
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if "papermill" in command and str(folder / "train.ipynb") in command:
+                for each in (*process.children(recursive=True), process):
+                    each.kill()
+                    each.wait(10)
+        except psutil.Error:
+            pass  # it has ended, or is not ours to look at
 
 
 @dataclass(frozen=True)

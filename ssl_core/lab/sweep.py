@@ -71,6 +71,7 @@ class Execution:
     def begin(self) -> None:
         """Makes an empty folder for the run, but for the checkpoint of an attempt that was cut off."""
         self.started = time.monotonic()
+        places.end_orphans(self.part)
         self.part.mkdir(parents=True, exist_ok=True)
         for path in self.part.iterdir():
             if path.name != runs.CHECKPOINT:
