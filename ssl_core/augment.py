@@ -1,13 +1,12 @@
 """Random affine and elastic distortions, in one resampling, and clutter: a different draw for each image of a batch."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .data import BACKGROUND, require
+from .data import BACKGROUND, check_types, require
 
 Range = tuple[float, float]
 
@@ -30,12 +29,15 @@ class Augment:
     fill: float = BACKGROUND  # what lies outside the image, in normalised units: MNIST's black
 
     def __post_init__(self):
+        check_types(self)
         for parameter in ("rotation", "scale", "shear", "translate"):
             low, high = getattr(self, parameter)
-            require(isfinite(low) and isfinite(high) and low <= high, self, parameter, "(low, high), finite, in this order")
+            require(low <= high, self, parameter, "(low, high), in this order")
         require(self.scale[0] > 0, self, "scale", "above 0")
-        require(isfinite(self.elastic) and self.elastic >= 0, self, "elastic", "0 or more")
-        require(self.clutter == 0 or (self.clutter > 0 and self.clutter % 2 == 1), self, "clutter", "0 or an odd number")
+        require(self.shear[0] > -90 and self.shear[1] < 90, self, "shear", "above -90, below 90")
+        require(self.elastic >= 0, self, "elastic", "0 or more")
+        odd = self.clutter % 2 == 1 and 0 < self.clutter < 28
+        require(self.clutter == 0 or odd, self, "clutter", "0 or an odd number up to 27")
         require(self.interpolation in ("bilinear", "nearest"), self, "interpolation", "bilinear, nearest")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:

@@ -1,8 +1,11 @@
 """A data set as plain tensors; and its split into labelled and unlabelled images."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from math import isfinite
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin
 
 import numpy as np
 import torch
@@ -125,6 +128,27 @@ def require(condition: bool, owner: object, parameter: str, allowed: str) -> Non
     """Raises ValueError, naming the field `parameter` of `owner`, its value and what is allowed, unless `condition`."""
     if not condition:
         raise ValueError(f"{parameter}={getattr(owner, parameter)!r}: allowed is {allowed}")
+
+
+def check_types(owner: object) -> None:
+    """Raises ValueError, naming the field, unless each field of a dataclass is of its declared type; numbers must be finite."""
+    words = {int: "a whole number", float: "a finite number", tuple[float, float]: "(low, high), two finite numbers"}
+    for each in fields(owner):
+        allowed = words.get(each.type, getattr(each.type, "__name__", str(each.type)))
+        require(_is_a(getattr(owner, each.name), each.type), owner, each.name, allowed)
+
+
+def _is_a(value: object, kind: object) -> bool:
+    kinds = get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in kinds)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping) and all(_is_a(k, kinds[0]) and _is_a(v, kinds[1]) for k, v in value.items())
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, kind)
 
 
 def check_name(name: object) -> None:

@@ -3,10 +3,10 @@ one is `dataclasses.replace(BEST, threshold=0.8)`: a misspelt field raises."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import ceil, cos, isfinite, pi
+from math import ceil, cos, pi
 
 from .augment import Augment
-from .data import check_seed, require
+from .data import check_seed, check_types, require
 
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
@@ -31,12 +31,13 @@ class Pretraining:
     seed: int = 0  # the graph is the same for all seeds of a run
 
     def __post_init__(self):
+        check_types(self)
         for parameter in ("steps", "dimensions", "neighbors"):
             require(getattr(self, parameter) >= 1, self, parameter, "at least 1")
         require(self.batch >= 2, self, "batch", "at least 2: an image is told from others")
-        require(isfinite(self.temperature) and self.temperature > 0, self, "temperature", "above 0")
-        require(isfinite(self.learning_rate) and self.learning_rate > 0, self, "learning_rate", "above 0")
-        require(isfinite(self.muon_rate) and self.muon_rate >= 0, self, "muon_rate", "0 or more")
+        require(self.temperature > 0, self, "temperature", "above 0")
+        require(self.learning_rate > 0, self, "learning_rate", "above 0")
+        require(self.muon_rate >= 0, self, "muon_rate", "0 or more")
         check_seed(self.seed)
 
 
@@ -71,20 +72,21 @@ class Recipe:
     guided: float = 0.0  # the fraction of all steps, those included, in which they bound what the teacher may say
 
     def __post_init__(self):
-        known = all(name in TERMS and isfinite(weight) for name, weight in self.weights.items())
-        require(known and bool(self.terms), self, "weights", f"a finite weight for some of {', '.join(TERMS)}, not all zero")
+        check_types(self)
+        known = all(name in TERMS for name in self.weights)
+        require(known and bool(self.terms), self, "weights", f"a weight for some of {', '.join(TERMS)}, not all zero")
         require(self.epochs >= 1 and all(e >= 1 for e in self.epochs_at.values()), self, "epochs", "at least 1")
         require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, self, "steps_per_epoch", "None or at least 1")
         require(self.batch_labeled >= 1, self, "batch_labeled", "at least 1")
         require(self.batch_unlabeled >= (self.terms != ("supervised",)), self, "batch_unlabeled", "at least 1 if a term uses it")
         require(self.test_copies >= 0, self, "test_copies", "0 or more")
         require(self.test_copies == 0 or self.augment_test is not None, self, "augment_test", "an Augment where there are copies")
-        require(isfinite(self.learning_rate) and self.learning_rate > 0, self, "learning_rate", "above 0")
-        require(isfinite(self.weight_decay) and self.weight_decay >= 0, self, "weight_decay", "0 or more")
+        require(self.learning_rate > 0, self, "learning_rate", "above 0")
+        require(self.weight_decay >= 0, self, "weight_decay", "0 or more")
         require(0 <= self.ema_decay < 1, self, "ema_decay", "0 to below 1")
         require(0 <= self.threshold <= 1, self, "threshold", "0 to 1")
         require(0 <= self.align_decay < 1, self, "align_decay", "0 to below 1")
-        require(isfinite(self.muon_rate) and self.muon_rate >= 0, self, "muon_rate", "0 or more")
+        require(self.muon_rate >= 0, self, "muon_rate", "0 or more")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
         require(0 <= self.graph_alone <= 1, self, "graph_alone", "0 to 1")
         require(self.graph_alone <= self.guided <= 1, self, "guided", "graph_alone to 1")

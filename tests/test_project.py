@@ -1,5 +1,6 @@
 """What the project says of itself is so: the environment, the README, the Makefile, the style."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ssl_core.lab import page, runs
+from ssl_core.lab import bench, page, runs
 
 PROJECT = tomllib.loads((runs.ROOT / "pyproject.toml").read_text())["project"]
 README = (runs.ROOT / "README.md").read_text()
@@ -83,6 +84,11 @@ def test_the_readme_shows_the_reference_results():
         assert f"<!-- {place} -->\n{table}\n<!-- end of {place} -->" in README
     for figure in ("accuracy.png", "ablation.png") if "ablation" in tables else ("accuracy.png",):
         assert f"outputs/reference/{figure}" in README and (reference / figure).stat().st_size > 10_000
+
+
+def test_the_readme_shows_what_the_benchmark_measured():
+    found = json.loads((runs.ROOT / "outputs" / "reference" / "bench.json").read_text())
+    assert f"<!-- bench -->\n{bench.as_table(found)}\n\n{bench.in_words(found)}\n<!-- end of bench -->" in README
 
 
 def test_the_readmes_links_lead_somewhere():
