@@ -184,6 +184,9 @@ def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
         # Nothing below a hundredth of a point: a bar that reached zero would have no end on this axis.
         bars = np.vstack([(100 * (rows["high"] - rows["mean"])).clip(upper=error - 0.01), 100 * (rows["mean"] - rows["low"])])
         axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
+    # Room for the bars of the best means; a longer one, of runs that differ wildly, is cut off and does not squeeze the rest.
+    top = 100 * (1 - curve["mean"].max())
+    axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.5 * top))
     _error_axis(axis)
     label_axis(axis, curve["n_labels"])
     seeds = sorted(set(curve["n"]))
