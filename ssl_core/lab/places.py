@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Process:
     def __init__(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None]):
         self.run, self.folder, self.threads, self.tell = run, folder, threads, tell
         self.process: subprocess.Popen | None = None
+        self.stopped = False
 
     def execute(self) -> str:
         """Returns the error, or ''. Only a record that is whole counts: a kernel that died can leave a notebook that looks so."""
@@ -42,6 +44,8 @@ class Process:
             errors="replace",
             env=os.environ | runs.KEEP_MEMORY | threads,
         )
+        if self.stopped:  # while it was starting
+            self.process.terminate()
         lines: list[str] = []
         for line in self.process.stdout:
             lines = [*lines[-20:], line.rstrip()]
@@ -55,6 +59,7 @@ class Process:
 
     def stop(self) -> None:
         """Ends the process; its kernel notices that its parent is gone and ends too."""
+        self.stopped = True
         if self.process and self.process.poll() is None:
             self.process.terminate()
 
@@ -62,14 +67,13 @@ class Process:
 def end_orphans(folder: Path) -> None:
     """Ends what still works on `folder`: a sweep that is killed leaves its processes, which would write there beside new ones."""
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error):  # one that has ended meanwhile, or is not ours to look at
             command = process.cmdline()
             if "papermill" in command and str(folder / "train.ipynb") in command:
-                for each in (*process.children(recursive=True), process):
-                    each.kill()
-                    each.wait(10)
-        except psutil.Error:
-            pass  # it has ended, or is not ours to look at
+                for each in (process, *process.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        each.kill()
+                        each.wait(10)
 
 
 @dataclass(frozen=True)
