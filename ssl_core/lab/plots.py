@@ -459,7 +459,7 @@ def bench(found: dict) -> Figure:
         left.barh(position, rates[key], color=color)
         left.text(rates[key], position, f" {rates[key]:.0f}", va="center")
     left.set(yticks=range(len(bars)), yticklabels=list(bars), xlabel="images a second in training, all cores")
-    left.margins(x=0.15)
+    left.margins(x=0.2)
     kernels, shares = zip(*found["profile"], strict=True)
     right.barh(kernels, [100 * share for share in shares], color=STYLE["best"]["color"])
     right.set_xlabel("per cent of the time of `best`, the five largest")
