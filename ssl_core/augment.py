@@ -30,12 +30,12 @@ class Augment:
 
     def __post_init__(self):
         check_types(self)
-        for parameter in ("rotation", "scale", "shear", "translate"):
+        bounds = {"rotation": (-360, 360), "scale": (0.01, 100), "shear": (-80, 80), "translate": (-100, 100)}
+        for parameter, (least, most) in bounds.items():
             low, high = getattr(self, parameter)
-            require(low <= high, self, parameter, "(low, high), in this order")
-        require(self.scale[0] > 0, self, "scale", "above 0")
-        require(self.shear[0] > -90 and self.shear[1] < 90, self, "shear", "above -90, below 90")
-        require(self.elastic >= 0, self, "elastic", "0 or more")
+            require(least <= low <= high <= most, self, parameter, f"(low, high), in this order, from {least} to {most}")
+        require(0 <= self.elastic <= 100, self, "elastic", "0 to 100")
+        require(-100 <= self.fill <= 100, self, "fill", "-100 to 100")
         odd = self.clutter % 2 == 1 and 0 < self.clutter < 28
         require(self.clutter == 0 or odd, self, "clutter", "0 or an odd number up to 27")
         require(self.interpolation in ("bilinear", "nearest"), self, "interpolation", "bilinear, nearest")

@@ -1,4 +1,4 @@
-"""Whatever is asked for is done, or refused by its name: no traceback from deep inside."""
+"""Whatever is asked for is done, or refused by its name: no traceback from deep inside. The same examples every time."""
 
 import math
 from dataclasses import fields, replace
@@ -33,7 +33,7 @@ def refused_by_name(error, names):
     return any(said.startswith(f"{name}=") for name in names) and ": allowed is " in said
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600, deadline=None, derandomize=True)
 @given(
     given=st.fixed_dictionaries(
         {
@@ -59,7 +59,7 @@ def test_a_run_is_made_or_its_parameter_named(given):
         assert len(run.fingerprint) == 16 and ".." not in str(run)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(texts=st.lists(st.text(alphabet="0123456789-+.e, abest", max_size=8), min_size=5, max_size=5))
 def test_a_grid_is_made_or_its_variable_named(texts):
     try:
@@ -84,7 +84,7 @@ def test_a_recipe_trains_or_its_field_is_named(images):
     x, y = images.x[:60], images.y[:60]
     trained = []
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300, deadline=None, derandomize=True)
     @given(changes=st.data(), owner=st.sampled_from([WEAK, BEST.graph, BEST]))
     def check(changes, owner):
         each = changes.draw(st.sampled_from(fields(owner)))
@@ -112,9 +112,11 @@ def test_a_recipe_trains_or_its_field_is_named(images):
 
 
 @pytest.mark.parametrize(
-    "field, value", [("rotation", 5), ("scale", (0.0, 1.0)), ("shear", (0, 90)), ("clutter", 29), ("fill", math.nan)]
+    "field, value", [("rotation", 5), ("scale", (0.0, 1.0)), ("shear", (0, 81)), ("clutter", 29), ("fill", math.nan)]
 )
 def test_a_distortion_that_makes_no_sense_is_named(field, value):
     with pytest.raises(ValueError, match=rf"^{field}=.*: allowed is "):
         Augment(**{field: value})
-    assert torch.isfinite(Augment(shear=(89, 89))(torch.ones(2, 1, 28, 28), torch.Generator().manual_seed(0))).all()
+    assert torch.isfinite(
+        Augment(shear=(80, 80), scale=(0.01, 0.01))(torch.ones(2, 1, 28, 28), torch.Generator().manual_seed(0))
+    ).all()
