@@ -1,7 +1,14 @@
-"""Sweeps that are killed at random moments lose nothing: KILLS=100 says how often (`make test-faults`; 3 in `make test`)."""
+"""Sweeps that meet what happens to machines: the same command completes after each fault, and what was finished is not touched.
 
+They are killed at random moments, as often as KILLS says: 3 times in `make test`, 100 in `make test-faults`, which also injects
+the other faults that take long.
+"""
+
+import contextlib
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -9,29 +16,41 @@ from collections import Counter
 
 import pandas as pd
 import psutil
+import pytest
 
 from ssl_core.lab import runs
+from ssl_core.lab.runs import Run
 
 KILLS = int(os.environ.get("KILLS", "3"))
-SEEDS = "0 1" if KILLS > 9 else "0"
+LONG = KILLS > 9
+SEEDS = "0 1" if LONG else "0"
 OPTIONS = ("--labels", "50", "--recipes", "supervised published", "--seeds", SEEDS, "--smoke", "--jobs", "2")
+DISTURBED = Run(50, "supervised", 0, smoke=True)
 
 
-def start(outputs):
+def start(outputs, project=runs.ROOT, **environment):
     command = [sys.executable, "-m", "ssl_core.lab.sweep", *OPTIONS, "--outputs", str(outputs)]
-    return subprocess.Popen(command, cwd=runs.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = os.environ | {"PYTHONPATH": str(project)} | environment
+    return subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
 
 
-def victims(sweep):
+def said(sweep):
+    """What a sweep printed, when it has ended; never a traceback of its own."""
+    text = sweep.communicate(timeout=300)[0]
+    assert "Traceback" not in text, text
+    return text
+
+
+def family(sweep):
     """By what it is, a process of the sweep that runs now."""
     found = {"sweep": psutil.Process(sweep.pid)}
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         for worker in found["sweep"].children():
             found["worker"] = worker
             for kernel in worker.children():
                 found["kernel"] = kernel
-    except psutil.NoSuchProcess:
-        pass
     return found
 
 
@@ -45,10 +64,34 @@ def result(outputs):
     return table, [path.read_bytes() for path in sorted(outputs.glob("*/*/m*/seed?/model.safetensors"))]
 
 
-def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(images, tmp_path):
-    undisturbed = tmp_path / "undisturbed"
-    assert start(undisturbed).wait() == 0
-    expected, weights = result(undisturbed)
+@pytest.fixture(scope="module")
+def undisturbed(images, tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("undisturbed") / "outputs"
+    sweep = start(outputs)
+    assert "FAILED" not in said(sweep) and sweep.returncode == 0
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def report():
+    """Counts the faults; the table is printed at the end."""
+    counts = Counter()
+    yield counts
+    width = max(map(len, counts), default=0)
+    print(f"\n{'fault':{width}}  injected  runs lost  records changed  final table equal")
+    for fault, injected in counts.items():  # a test that found otherwise has failed
+        print(f"{fault:{width}}  {injected:8}  {0:9}  {0:15}  {'yes':>17}")
+
+
+def same(outputs, undisturbed):
+    """The final table and the weights are those of an undisturbed sweep, and nothing half-finished is left."""
+    (table, found), (expected, weights) = result(outputs), result(undisturbed)
+    pd.testing.assert_frame_equal(table, expected)
+    assert found == weights
+    assert not list(outputs.glob("*/*/m*/*.part")) and not list(outputs.glob("*/*/m*/*.failed"))
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undisturbed, report, tmp_path):
     moments, kills, rounds = random.Random(KILLS), Counter(), 0
     while kills.total() < KILLS:
         rounds += 1
@@ -58,16 +101,147 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(images, 
             sweep = start(outputs)
             if kills.total() < KILLS:
                 time.sleep(moments.uniform(0, 25))
-                what, victim = moments.choice(sorted(victims(sweep).items()))
+                what, victim = moments.choice(sorted(family(sweep).items()))
                 if sweep.poll() is None and victim.is_running():
                     victim.kill()
                     kills[what] += 1
-            done = sweep.wait(300) == 0
+            sweep.communicate(timeout=300)
+            done = sweep.returncode == 0
             now = records(outputs)
             assert finished.items() <= now.items(), "what was finished is not touched"
             finished = now
-        table, found = result(outputs)
-        pd.testing.assert_frame_equal(table, expected)
-        assert found == weights
-        assert not list(outputs.glob("*/*/m*/*.part")) and not list(outputs.glob("*/*/m*/*.failed"))
-    print(f"killed {dict(kills)} in {rounds} sweeps of {len(weights)} runs: 0 runs lost, 0 records changed, final tables equal")
+        same(outputs, undisturbed)
+    report.update({f"kill of a {what}, in {rounds} sweeps": times for what, times in kills.items()})
+
+
+# The other faults: one run is to do, the others are finished. Each takes the outputs folder, causes its fault while a sweep is at
+# work, and returns what the sweep said and how it ended.
+
+
+def out_of_memory(outputs):
+    """From the moment that its images are read, a kernel is given no more."""
+    sweep = start(outputs)
+    while sweep.poll() is None:
+        with contextlib.suppress(psutil.Error, KeyError):
+            kernel = family(sweep)["kernel"]
+            if kernel.memory_info().rss > 600e6:
+                kernel.rlimit(psutil.RLIMIT_AS, (kernel.memory_info().vms,) * 2)
+                break
+        time.sleep(0.02)
+    return said(sweep), sweep.returncode
+
+
+def full_disk(outputs):
+    """All but 100 kB are taken."""
+    filler = outputs / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(outputs).free - 100_000))
+    sweep = start(outputs)
+    text = said(sweep)
+    filler.unlink()
+    return text, sweep.returncode
+
+
+def read_only(outputs):
+    """From the moment that its kernel runs, nothing can be written where the run belongs."""
+    folder = DISTURBED.folder(outputs).parents[1]
+    mount("--bind", folder, folder)
+    sweep = start(outputs)
+    while "kernel" not in family(sweep) and sweep.poll() is None:
+        time.sleep(0.02)
+    while mount("-o", "remount,bind,ro", folder).returncode and sweep.poll() is None:
+        time.sleep(0.02)  # refused while a file there is being written
+    text = said(sweep)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    return text, sweep.returncode
+
+
+def mount(*arguments):
+    return subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 20 MB, in memory; the test is passed over where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = mount("-t", "tmpfs", "-o", "size=20m", "none", folder)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a file system: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("fault", [out_of_memory, full_disk, read_only], ids=lambda fault: fault.__name__)
+def test_a_run_that_fails_for_its_surroundings_is_done_by_the_same_command_again(small_disk, undisturbed, report, fault):
+    outputs = shutil.copytree(undisturbed, small_disk, dirs_exist_ok=True)
+    shutil.rmtree(DISTURBED.folder(outputs))
+    before = records(outputs)
+    text, status = fault(outputs)
+    assert status != 0 and re.search(r"^FAILED mnist/supervised/m50/seed0: |^sweep: ", text, re.MULTILINE), text
+    assert records(outputs) == before
+    sweep = start(outputs)
+    assert f"{len(before)} finished before, 1 to do" in said(sweep) and sweep.returncode == 0
+    assert before.items() <= records(outputs).items()
+    same(outputs, undisturbed)
+    report[fault.__name__.replace("_", " ")] += 1
+
+
+# Faults that the next sweep mends by itself.
+
+
+def half_a_record(outputs, project):
+    """The record of a finished run is cut off amid its text, as a disk that lost its power may leave it."""
+    record = DISTURBED.folder(outputs) / "run.json"
+    os.truncate(record, record.stat().st_size // 2)
+    return {}
+
+
+def damaged_data(outputs, project):
+    """One file of images is cut off, of another a bit is flipped, a third is missing."""
+    shutil.rmtree(DISTURBED.folder(outputs))
+    cut, flipped, missing, _ = sorted((project / "data" / "MNIST" / "raw").iterdir())
+    os.truncate(cut, cut.stat().st_size // 2)
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    missing.unlink()
+    return {}
+
+
+def clock_that_jumps(outputs, project):
+    """In the sweep and in its runs, each look at the clock finds it a day ahead or behind."""
+    shutil.rmtree(DISTURBED.folder(outputs))
+    hook = project / "hook"
+    hook.mkdir()
+    ahead_or_behind = "real, days = time.time, itertools.cycle((1, -1))\ntime.time = lambda: real() + 86400 * next(days)"
+    (hook / "sitecustomize.py").write_text(f"import itertools, time\n{ahead_or_behind}")
+    return {"PYTHONPATH": f"{hook}:{project}"}
+
+
+@pytest.mark.skipif(not LONG, reason="make test-faults")
+@pytest.mark.parametrize("fault", [half_a_record, damaged_data, clock_that_jumps], ids=lambda fault: fault.__name__)
+def test_a_sweep_mends_what_it_finds(project, undisturbed, report, fault):
+    (project / "data").unlink()
+    shutil.copytree(runs.ROOT / "data" / "MNIST", project / "data" / "MNIST")
+    outputs = shutil.copytree(undisturbed, project / "outputs")
+    before = {path: content for path, content in records(outputs).items() if DISTURBED.folder(outputs) not in path.parents}
+    sweep = start(outputs, project, **fault(outputs, project))
+    text = said(sweep)
+    assert f"{len(before)} finished before, 1 to do" in text and sweep.returncode == 0, text
+    assert before.items() <= records(outputs).items()
+    same(outputs, undisturbed)
+    report[fault.__name__.replace("_", " ")] += 1
+
+
+@pytest.mark.skipif(not LONG, reason="make test-faults")
+def test_of_two_sweeps_on_one_folder_the_second_is_refused(undisturbed, report, tmp_path):
+    outputs = shutil.copytree(undisturbed, tmp_path / "outputs")
+    shutil.rmtree(DISTURBED.folder(outputs))
+    first = start(outputs)
+    while "kernel" not in family(first) and first.poll() is None:
+        time.sleep(0.02)
+    second = start(outputs)
+    assert "another sweep is at work there" in said(second) and second.returncode != 0
+    assert "FAILED" not in said(first) and first.returncode == 0
+    same(outputs, undisturbed)
+    report["two sweeps at once"] += 1

@@ -144,7 +144,7 @@ def test_writing_replaces_the_whole_file_or_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         runs.write_atomically(path, "new")
-    assert path.read_text() == "old"
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_only_current_runs_of_one_data_set_and_one_draw_are_compared():

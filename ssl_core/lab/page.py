@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 
 from ssl_core import recipes
 
-from . import budget, plots, runs
+from . import budget, places, plots, runs
 
 RESULTS, ABLATION = (runs.ROOT / "notebooks" / f"{name}.ipynb" for name in ("results", "ablation"))
 # The highest published accuracies on MNIST with so many labels, larger networks and GANs included; the README names the sources.
@@ -71,7 +71,7 @@ def build(
     command = runs.papermill(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings})
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise RuntimeError(f"{notebook.name} failed, see {executed}\n{done.stdout[-2000:]}")
+        raise RuntimeError(f"{notebook.name} failed, see {executed}: {places.last_error(done.stdout.splitlines())}")
     page = executed.with_suffix(".html")
     runs.write_atomically(page, as_page(executed))
     print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {page}")
@@ -199,10 +199,13 @@ def main() -> None:
         settings = read_settings(given.set, notebook)
     except ValueError as error:
         sys.exit(f"results: {error}")
-    if not build(runs.ROOT / given.outputs, given.data, given.draw, notebook, settings):
-        sys.exit(1)
-    if given.reference:
-        refer(runs.ROOT / given.outputs)
+    try:
+        if not build(runs.ROOT / given.outputs, given.data, given.draw, notebook, settings):
+            sys.exit(1)
+        if given.reference:
+            refer(runs.ROOT / given.outputs)
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"results: {error}")
 
 
 if __name__ == "__main__":

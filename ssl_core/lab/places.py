@@ -54,14 +54,19 @@ class Process:
         record = runs.read(self.folder)
         if status == 0 and record and record["fingerprint"] == self.run.fingerprint:
             return ""
-        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-        return (errors or [line for line in lines if line] or ["no output"])[-1][:300]
+        return last_error(lines)
 
     def stop(self) -> None:
         """Ends the process; its kernel notices that its parent is gone and ends too."""
         self.stopped = True
         if self.process and self.process.poll() is None:
             self.process.terminate()
+
+
+def last_error(lines: list[str]) -> str:
+    """Of what a notebook printed that failed, the line that says why."""
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (errors or [line for line in lines if line] or ["no output"])[-1][:300]
 
 
 def end_orphans(folder: Path) -> None:
@@ -105,9 +110,7 @@ def execute_there(run: Run, threads: int, fingerprint: str, graph: bytes | None)
     load(run.data, runs.ROOT / "data")  # fetched once, before a notebook starts
     if graph is not None and not (path := shared.path(run.data, run.graph)).exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(graph)
-        os.replace(temporary, path)
+        runs.write_atomically(path, graph)
     with tempfile.TemporaryDirectory() as folder:
         error = Process(run, Path(folder), threads, _teller(str(run))).execute()
         return Outcome(error, {path.name: path.read_bytes() for path in Path(folder).iterdir()})

@@ -277,11 +277,22 @@ def main(arguments: Iterable[str] | None = None) -> None:
             failures = sweep(grid, outputs, place, 1 if given.scheduler else max(1, cores() // jobs))
             for execution, error in failures:
                 print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
-            page.build(outputs, given.data, given.draw)
+            without_page = _build_page(outputs, given.data, given.draw)
         except KeyboardInterrupt:
             sys.exit("sweep: interrupted; the finished runs are kept, and the same command goes on from there")
     if failures:
-        sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again")
+        sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again{without_page}")
+    if without_page:
+        sys.exit(f"sweep: the runs are finished{without_page}")
+
+
+def _build_page(outputs: Path, data: str, draw: str) -> str:
+    """Builds the results page; returns what to say if that failed."""
+    try:
+        page.build(outputs, data, draw)
+        return ""
+    except (OSError, RuntimeError) as error:
+        return f"; the results page could not be built, `make results` tries again: {error}"
 
 
 if __name__ == "__main__":
