@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .fetch import DATA_SETS, fetch
+from . import folder
+from .fetch import DATA_SETS, DataSet, fetch
 
-MEAN, STD = 0.1306, 0.3081  # of MNIST's training pixels in [0, 1], as the report gives them; of other data sets too
-BACKGROUND = -MEAN / STD  # a black pixel, normalised
+(MEAN,), (STD,) = DataSet.mean, DataSet.std  # of MNIST's training pixels in [0, 1]
+BACKGROUND = -MEAN / STD  # a black pixel of MNIST, normalised
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "stratified", "typical")
 
 
 @dataclass(frozen=True)
 class Images:
-    """A data set in memory. Images are float32 (N, 1, 28, 28), normalised; labels are int64 (N,)."""
+    """A data set in memory. Images are float32 (N, C, 28, 28), normalised; labels are int64 (N,), −1 where there is none."""
 
     name: str
     x: Tensor = field(repr=False)
@@ -29,6 +30,10 @@ class Images:
     x_test: Tensor = field(repr=False)
     y_test: Tensor = field(repr=False)
     classes: tuple[str, ...]
+
+    def called(self, y: Tensor) -> list[str]:
+        """The names of classes `y` (N,); `?` where there is none."""
+        return [self.classes[c] if c >= 0 else "?" for c in y.tolist()]
 
 
 @dataclass(frozen=True)
@@ -39,52 +44,78 @@ class Split:
     unlabeled: Tensor
 
 
-def load(name: str = "mnist", root: str | Path = "data") -> Images:
-    """The data set `name`, fetched first if `root` does not hold it, verified in any case.
+def known(name: str, to_train: bool = True) -> DataSet | folder.Folder:
+    """What is known of the data set, or of the folder of images, `name`, without the images; ValueError if it is neither.
 
-    Raises ValueError for an unknown name and DataError if the files can neither be verified nor repaired.
+    Also, unless it is not `to_train` with, if a folder has not the labels that training takes.
     """
     check_name(name)
+    if name in DATA_SETS:
+        return DATA_SETS[name]
+    about = folder.known(name)
+    if to_train and about.problem:
+        raise ValueError(about.problem)
+    return about
+
+
+def slug(name: str) -> str:
+    """The data set's name as that of a folder of results."""
+    return name if name in DATA_SETS else known(name, to_train=False).slug
+
+
+def load(name: str = "mnist", root: str | Path = "data") -> Images:
+    """The data set `name`, fetched first if `root` does not hold it, verified in any case; or the images of the folder `name`.
+
+    Raises ValueError for an unknown name, or a folder that can't be used, and DataError if the files can neither be verified nor
+    repaired.
+    """
+    check_name(name)
+    if name not in DATA_SETS:
+        about, found = folder.load(name)
+        x, x_test = (normalised(torch.from_numpy(found[part]), about.mean, about.std) for part in ("x", "x_test"))
+        return Images(name, x, torch.from_numpy(found["y"]), x_test, torch.from_numpy(found["y_test"]), about.classes)
     fetch(name, root)
     from torchvision import datasets  # imported late: it costs a second, and the checks above should not
 
-    known = DATA_SETS[name]
-    train, test = (getattr(datasets, known.folder)(str(root), train=part) for part in (True, False))
+    about = DATA_SETS[name]
+    train, test = (getattr(datasets, about.folder)(str(root), train=part) for part in (True, False))
     return Images(
         name=name,
-        x=_normalised(train.data),
+        x=normalised(train.data[:, None], about.mean, about.std),
         y=train.targets,
-        x_test=_normalised(test.data),
+        x_test=normalised(test.data[:, None], about.mean, about.std),
         y_test=test.targets,
-        classes=known.classes,
+        classes=about.classes,
     )
 
 
 def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Split:
     """Which `n_labels` of the images with classes `y` (N,) are labelled: a pure function of its arguments.
 
+    Images without a class, −1, are never labelled.
+
     `random` draws uniformly, as the report does: with few labels a class may be missing. `stratified` draws as many of
     each class as it can, give or take one. For one seed, a smaller draw of these is the beginning of a larger one. `typical`
     takes the images with the indices `typical`, which graph.typical chose without any label.
     """
-    n = len(y)
-    check_n_labels(n_labels, n)
+    labels, without = torch.nonzero(y >= 0).flatten().numpy(), torch.nonzero(y < 0).flatten().numpy()
+    check_n_labels(n_labels, len(labels))
     check_seed(seed)
     check_draw(draw)
     if (draw == "typical") != (typical is not None and len(typical) == n_labels):
         raise ValueError(f"typical={typical!r}: allowed are the indices of {n_labels} images for draw='typical', else None")
     # A stream of its own: the drawn subset does not depend on how training uses the same seed.
-    order = np.random.default_rng([seed, 0]).permutation(n)
+    order = labels[np.random.default_rng([seed, 0]).permutation(len(labels))]
     if draw == "stratified":
         shuffled = y.numpy()[order]
-        rank_in_class = np.empty(n, dtype=np.int64)
+        rank_in_class = np.empty(len(order), dtype=np.int64)
         for c in np.unique(shuffled):
             members = np.flatnonzero(shuffled == c)
             rank_in_class[members] = np.arange(len(members))
         order = order[np.argsort(rank_in_class, kind="stable")]
     if draw == "typical":
         order = np.concatenate([typical.numpy(), order[~np.isin(order, typical.numpy())]])
-    order = torch.from_numpy(order)
+    order = torch.from_numpy(np.concatenate([order, without]))
     return Split(labeled=order[:n_labels], unlabeled=order[n_labels:])
 
 
@@ -152,9 +183,9 @@ def _is_a(value: object, kind: object) -> bool:
 
 
 def check_name(name: object) -> None:
-    """Raises ValueError unless `name` is that of a known data set."""
-    if name not in DATA_SETS:
-        raise ValueError(f"data={name!r}: allowed is {', '.join(DATA_SETS)}")
+    """Raises ValueError unless `name` is that of a known data set, or the path of a folder that is there."""
+    if name not in DATA_SETS and not (isinstance(name, str) and "/" in name and Path(name).is_dir()):
+        raise ValueError(f"data={name!r}: allowed is {', '.join(DATA_SETS)}, or the path of a folder of images, with a / in it")
 
 
 def check_draw(draw: object) -> None:
@@ -176,10 +207,10 @@ def check_fold(fold: object, n_labels: int) -> None:
         raise ValueError(f"fold={fold!r}: allowed is a whole number from 0 to {most} with {n_labels} labels")
 
 
-def check_n_labels(n_labels: object, n_images: int = 60_000) -> None:
-    """Raises ValueError unless `n_labels` is a whole number from 1 to `n_images`."""
-    if not isinstance(n_labels, int) or isinstance(n_labels, bool) or not 1 <= n_labels <= n_images:
-        raise ValueError(f"n_labels={n_labels!r}: allowed is a whole number from 1 to {n_images}")
+def check_n_labels(n_labels: object, most: int = 60_000) -> None:
+    """Raises ValueError unless `n_labels` is a whole number from 1 to `most`, the images whose label may be used."""
+    if not isinstance(n_labels, int) or isinstance(n_labels, bool) or not 1 <= n_labels <= most:
+        raise ValueError(f"n_labels={n_labels!r}: allowed is a whole number from 1 to {most}")
 
 
 def check_seed(seed: object) -> None:
@@ -188,6 +219,7 @@ def check_seed(seed: object) -> None:
         raise ValueError(f"seed={seed!r}: allowed is a whole number from 0 to {2**32 - 1}")
 
 
-def _normalised(pixels: Tensor) -> Tensor:
-    """Bytes (N, 28, 28) to float32 (N, 1, 28, 28), as ToTensor and Normalize give them."""
-    return pixels.unsqueeze(1).float().div_(255).sub_(MEAN).div_(STD)
+def normalised(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Bytes (N, C, 28, 28) to float32, as ToTensor and Normalize give them with this mean and deviation of each channel."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return pixels.float().div_(255).sub_(mean).div_(std)

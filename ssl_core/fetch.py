@@ -41,6 +41,22 @@ class DataSet:
     classes: tuple[str, ...]
     sha256: Mapping[str, str]  # of each file, uncompressed
     sources: Mapping[str, Callable[[Path], Path]]  # in the order in which they are tried
+    n_images: int = 60_000  # to train with
+    n_test: int = 10_000
+    # How bytes become what the network sees, as of a folder: MNIST's figures, as the report gives them, for other sets too.
+    mean: tuple[float, ...] = (0.1306,)
+    std: tuple[float, ...] = (0.3081,)
+    inverted: bool = False
+
+    @property
+    def n_labels(self) -> int:
+        """How many of the training images have a label that may be used."""
+        return self.n_images
+
+    @property
+    def background(self) -> float:
+        """A black pixel, normalised."""
+        return -self.mean[0] / self.std[0]
 
     @property
     def checksum(self) -> str:

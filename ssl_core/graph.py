@@ -27,15 +27,15 @@ MOST_CLUSTERS = 500  # into which images are divided to choose typical ones; Typ
 class Encoder(nn.Module):
     """The report's network up to its first linear layer, and two more on top that only the contrastive loss sees."""
 
-    def __init__(self, seed: int, dimensions: int):
+    def __init__(self, seed: int, dimensions: int, channels: int = 1):
         super().__init__()
-        self.net = untrained(seed, N_HIDDEN)
+        self.net = untrained(seed, N_HIDDEN, channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.projection = nn.Linear(N_HIDDEN, dimensions)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is compared, (N, dimensions), of images `x` (N, 1, 28, 28)."""
+        """What is compared, (N, dimensions), of images `x` (N, C, 28, 28)."""
         return self.projection(F.relu(self.net(x)[0]))
 
     @torch.no_grad()
@@ -45,11 +45,11 @@ class Encoder(nn.Module):
 
 
 def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, float], None] = lambda step, loss: None) -> Encoder:
-    """An encoder that has learned, without labels, that two distorted views of an image (N, 1, 28, 28) are the same thing.
+    """An encoder that has learned, without labels, that two distorted views of an image (N, C, 28, 28) are the same thing.
 
     A pure function of the arguments and of the number of threads; `on_step(step, loss)` is called after each step.
     """
-    model = Encoder(settings.seed, settings.dimensions)
+    model = Encoder(settings.seed, settings.dimensions, x.shape[1])
     generator = torch.Generator().manual_seed(settings.seed)
     optimizers = Optimizers(model, settings.learning_rate, 0.0, settings.muon_rate)
     batches = FullBatches(len(x), min(settings.batch, len(x)), generator)
@@ -64,7 +64,11 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, float], N
 
 @torch.no_grad()
 def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The `k` most similar other rows of each row of `features` (N, D): cosine similarities (N, k) and indices (N, k)."""
+    """The `k` most similar other rows of each row of `features` (N, D): cosine similarities (N, k) and indices (N, k).
+
+    All others, if there are fewer than `k`.
+    """
+    k = min(k, len(features) - 1)
     z = F.normalize(features, dim=1)
     similarity, index = [], []
     for start in range(0, len(z), 1000):

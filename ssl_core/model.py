@@ -6,25 +6,25 @@ from torch import Tensor, nn
 
 N_FEATURES = 576
 N_HIDDEN = 300
-N_PARAMETERS = 231_854  # with ten classes
+N_PARAMETERS = 231_854  # with ten classes and grey images
 EVALUATION_BATCH = 500  # images in one forward pass without gradient; bounds memory, changes no result
 
 
 class Net(nn.Module):
     """Three 3×3 convolutions and two linear layers; no padding, normalisation or dropout (the report, section Model).
 
-    `forward` takes images (N, 1, 28, 28) and returns `(logits (N, n_classes), features (N, 576))`. The features are the
-    flattened, non-negative output of the last convolution: what the clustering loss measures distances between.
+    `forward` takes images (N, channels, 28, 28) and returns `(logits (N, n_classes), features (N, 576))`. The features are
+    the flattened, non-negative output of the last convolution: what the clustering loss measures distances between.
     """
 
-    def __init__(self, n_classes: int = 10):
+    def __init__(self, n_classes: int = 10, channels: int = 1):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, 3)
+        self.conv1 = nn.Conv2d(channels, 32, 3)
         self.conv2 = nn.Conv2d(32, 64, 3)
         self.conv3 = nn.Conv2d(64, 64, 3)
         self.linear1 = nn.Linear(N_FEATURES, N_HIDDEN)
         self.linear2 = nn.Linear(N_HIDDEN, n_classes)
-        assert n_classes != 10 or sum(p.numel() for p in self.parameters()) == N_PARAMETERS
+        assert (n_classes, channels) != (10, 1) or sum(p.numel() for p in self.parameters()) == N_PARAMETERS
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # The report applies ReLU, then pools; relu(max_pool(x)) is the same function and touches a quarter of the memory.
@@ -34,8 +34,8 @@ class Net(nn.Module):
         return self.linear2(F.relu(self.linear1(features))), features
 
 
-def untrained(seed: int, n_classes: int = 10) -> Net:
+def untrained(seed: int, n_classes: int = 10, channels: int = 1) -> Net:
     """The network with PyTorch's default initial weights, a pure function of `seed`; torch's global state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Net(n_classes).to(memory_format=torch.channels_last)
+        return Net(n_classes, channels).to(memory_format=torch.channels_last)

@@ -2,11 +2,11 @@
 one is `dataclasses.replace(BEST, threshold=0.8)`: a misspelt field raises."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import ceil, cos, pi
 
 from .augment import Augment
-from .data import check_seed, check_types, require
+from .data import BACKGROUND, check_seed, check_types, require
 
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
@@ -105,6 +105,16 @@ class Recipe:
     def learns_from_strong(self) -> bool:
         """Whether the strong view is used at all."""
         return bool({"consistency", "pseudo_label"} & set(self.terms))
+
+    def on(self, background: float) -> "Recipe":
+        """The recipe for images with another background than MNIST's black: what is shifted in from outside is of that value."""
+
+        def changed(value: object) -> object:
+            if isinstance(value, Augment) and value.fill == BACKGROUND:
+                return replace(value, fill=background)
+            return replace(value, augment=changed(value.augment)) if isinstance(value, Pretraining) else value
+
+        return replace(self, **{each.name: changed(getattr(self, each.name)) for each in fields(self)})
 
     def epochs_for(self, n_labels: int) -> int:
         return self.epochs_at.get(n_labels, self.epochs)

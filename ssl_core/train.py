@@ -41,6 +41,7 @@ class Evaluation:
     """How a model does on N labelled images. `confusion` counts (C, C): rows are the truth, columns the prediction."""
 
     probabilities: Tensor  # (N, C)
+    right: Tensor  # (N,), whether the likeliest class was the true one
     confusion: Tensor
     nll: float  # mean negative log-likelihood in nats
 
@@ -146,7 +147,7 @@ def fit(
     save_to: Path | None = None,
     key: str = "",
 ) -> Fit:
-    """Trains `model` in place on labelled images (M, 1, 28, 28) with classes (M,) and unlabelled images (U, 1, 28, 28).
+    """Trains `model` in place on labelled images (M, C, 28, 28) with classes (M,) and unlabelled images (U, C, 28, 28).
 
     `candidates` (U, C) is True for the classes that an unlabelled image may have by the graph of a recipe that has one.
     The result is a pure function of the arguments (and of the number of threads, which reorders sums). What is returned
@@ -254,8 +255,8 @@ def embed(model: Net, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: Net, x: Tensor, y: Tensor, copies: int = 0, augment: Augment | None = None) -> Evaluation:
-    """How `model` does on images `x` (N, 1, 28, 28) of classes `y` (N,).
+def probabilities(model: Net, x: Tensor, copies: int = 0, augment: Augment | None = None) -> Tensor:
+    """What `model` makes of images `x` (N, C, 28, 28): class probabilities (N, n_classes).
 
     With `copies`, each image is read as it is and in so many copies that `augment` distorts, and the probabilities are
     averaged (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call.
@@ -264,8 +265,14 @@ def evaluate(model: Net, x: Tensor, y: Tensor, copies: int = 0, augment: Augment
     generator = torch.Generator().manual_seed(0)
     for _ in range(copies):
         p += torch.cat([model(augment(part, generator))[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
-    p /= 1 + copies
-    n_classes = p.shape[1]
-    counts = torch.bincount(y * n_classes + p.argmax(dim=1), minlength=n_classes**2)
+    return p.div_(1 + copies)
+
+
+@torch.no_grad()
+def evaluate(model: Net, x: Tensor, y: Tensor, copies: int = 0, augment: Augment | None = None) -> Evaluation:
+    """How `model` does on images `x` (N, C, 28, 28) of classes `y` (N,), read as `probabilities` reads them."""
+    p = probabilities(model, x, copies, augment)
+    n_classes, said = p.shape[1], p.argmax(dim=1)
+    counts = torch.bincount(y * n_classes + said, minlength=n_classes**2)
     nll = F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), y)
-    return Evaluation(p, counts.reshape(n_classes, n_classes), nll.item())
+    return Evaluation(p, said == y, counts.reshape(n_classes, n_classes), nll.item())

@@ -31,7 +31,7 @@ def label_next(few, tmp_path, monkeypatch):
 
 def test_labels_that_were_filled_in_are_kept_and_more_are_chosen(label_next, few, tmp_path, capsys):
     first = label_next(20)
-    assert list(first) == choose.COLUMNS and first["label"].isna().all() and first["index"].is_unique
+    assert list(first) == ["index", *choose.COLUMNS] and first["label"].isna().all() and first["index"].is_unique
     assert first["why"].str.startswith("the most typical of ").all() and (first["images_in_cluster"] >= 1).all()
     assert (tmp_path / "label_next.png").stat().st_size > 10_000
 

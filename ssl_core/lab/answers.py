@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from ssl_core.data import known
+
 from . import budget, stats
 from .cost import Prices, best_value, resampled
 
@@ -54,7 +56,7 @@ def reach(results: pd.DataFrame, recipe: str, target: float) -> dict:
     if not isinstance(target, int | float) or not 0 < target <= 1:
         raise ValueError(f"target_accuracy={target!r}: allowed is a number above 0, to 1")
     by_size = accuracies(results, recipe)
-    chance = {n: stats.chance_to_reach(values, target) for n, values in by_size.items()}
+    chance = {n: stats.chance_to_reach(values, target, budget.n_test(results)) for n, values in by_size.items()}
     if all(math.isnan(c) for c in chance.values()):
         raise ValueError(f"one seed at each size of {recipe}: how much runs differ, and so any chance, is not known")
     sure = [n for n, c in chance.items() if c >= SURE]
@@ -93,19 +95,24 @@ def forecast(results: pd.DataFrame, recipe: str) -> dict:
     `beyond`: fitted on all, the accuracy at two and four times the largest size. `next_100`: what 100 more labels would add.
     """
     measured = accuracies(results, recipe)
-    whole = stats.Forecast(measured)
+    whole = stats.Forecast(measured, budget.n_test(results))
     small = {n: values for n, values in measured.items() if n <= FORECAST_FROM}
     check = {}
     if len(small) >= 3:
-        fitted = stats.Forecast(small)
+        fitted = stats.Forecast(small, budget.n_test(results))
         for n, values in measured.items():
             if n not in small:
                 guess = fitted.run(n, len(values), LEVEL)
                 inside = bool(guess.low <= values.mean() <= guess.high)
                 check[n] = _interval(guess) | {"measured": float(values.mean()), "inside": inside}
-    largest = max(measured)
-    beyond = {n: _interval(whole.accuracy(n, LEVEL)) for n in (2 * largest, 4 * largest) if n <= 60_000}
+    largest, most = max(measured), n_images(results)
+    beyond = {n: _interval(whole.accuracy(n, LEVEL)) for n in (2 * largest, 4 * largest) if n <= most}
     return {"check": check, "beyond": beyond, "next_100": {n: _interval(whole.gain(n, 100, LEVEL)) for n in measured}}
+
+
+def n_images(results: pd.DataFrame) -> int:
+    """How many images there are to label."""
+    return known(results["data"].iloc[0]).n_images if "data" in results else 60_000
 
 
 def accuracies(results: pd.DataFrame, recipe: str) -> dict[int, np.ndarray]:

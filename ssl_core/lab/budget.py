@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ssl_core.fetch import DATA_SETS
+from ssl_core.data import known
 from ssl_core.recipes import ABLATIONS
 
 from . import stats
@@ -28,16 +28,21 @@ def curve(results: pd.DataFrame) -> pd.DataFrame:
 
     `std` is the sample's (n − 1) and NaN for a single seed; `low` and `high` bound the mean by `stats.accuracy`, 95 %.
     """
-    grouped = results.groupby(["recipe", "n_labels"], sort=True)
+    grouped, tested = results.groupby(["recipe", "n_labels"], sort=True), n_test(results)
     return grouped.agg(
         mean=("accuracy", "mean"),
         std=("accuracy", "std"),
-        low=("accuracy", lambda values: stats.accuracy(values).low),
-        high=("accuracy", lambda values: stats.accuracy(values).high),
+        low=("accuracy", lambda values: stats.accuracy(values, n_test=tested).low),
+        high=("accuracy", lambda values: stats.accuracy(values, n_test=tested).high),
         n=("seed", "nunique"),
         nll=("nll", "mean"),
         seconds=("seconds", "mean"),
     ).reset_index()
+
+
+def n_test(results: pd.DataFrame) -> int:
+    """How many test images the accuracies are of."""
+    return int(results["n_test"].iloc[0]) if "n_test" in results else stats.N_TEST
 
 
 def gain(results: pd.DataFrame, recipe: str, baseline: str = "supervised") -> pd.DataFrame:
@@ -188,7 +193,7 @@ def missing_table(records: list[dict]) -> pd.DataFrame:
     """The runs whose draw left a class without a label."""
     rows = []
     for record in records:
-        run, classes = record["run"], DATA_SETS[record["run"]["data"]].classes
+        run, classes = record["run"], known(record["run"]["data"]).classes
         if missing := ", ".join(classes[c] for c in record["missing_classes"]):
             rows.append(run | {"without a label": missing, "accuracy": percent(record["accuracy"])})
     columns = ["n_labels", "recipe", "seed", "without a label", "accuracy"]
@@ -214,15 +219,23 @@ def in_words(results: pd.DataFrame) -> str:
     worth = ", ".join(f"{recommend(means(table, recipe))} with `{recipe}`" for recipe in table["recipe"].unique())
     sentences.append(f"- Beyond so many labels, more of them gain less than {100 * WORTH:g} point per doubling: {worth}.")
     seeds = results["seed"].nunique()
+    tested = n_test(results)
     caveat = "One seed only: differences of a few tenths may be chance." if seeds == 1 else f"Means over {seeds} seeds."
-    return "\n".join([*sentences, f"\n{caveat} All accuracies are on the 10,000 test images, looked at once, after training."])
+    return "\n".join(
+        [*sentences, f"\n{caveat} All accuracies are on the {tested:,} test images, looked at once, after training."]
+    )
 
 
 def candidates_in_words(candidates: Tensor, y: Tensor) -> str:
-    """How far the graph narrows the class of each image, (N, C), and how rightly by the true classes `y` (N,), Markdown."""
+    """How far the graph narrows the class of each image, (N, C), and how rightly by the true classes `y` (N,), Markdown.
+
+    How rightly is left out where some class is not known, −1.
+    """
     if not len(y):
         return "No image is without a label: there is nothing to narrow."
     single = candidates.sum(dim=1) == 1
+    if (y < 0).any():
+        return f"**{100 * single.float().mean():.1f} %** of the unlabelled images have a single candidate."
     kept = candidates[torch.arange(len(y)), y]
     return (
         f"**{100 * single.float().mean():.1f} %** of the unlabelled images have a single candidate, and for"
@@ -238,7 +251,7 @@ def run_in_words(run: Run, untrained: float, trained: float, seconds: float, mis
         f" from {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
     ]
     if missing:
-        sentences.append(f"No label covers {', '.join(missing)}: what such an image is called can't be learned.")
+        sentences.append(f"No label covers {', '.join(map(plain, missing))}: what such an image is called can't be learned.")
     if run.smoke:
         sentences.append("*This was a smoke run: the numbers mean nothing.*")
     return " ".join(sentences)
@@ -261,6 +274,11 @@ def verdict(curve: pd.DataFrame) -> str:
         + "\n".join(sentences)
         + "\n\nHalf a point per doubling is a matter of taste: whoever pays more for a mistake than for a label will go further."
     )
+
+
+def plain(text: str) -> str:
+    """A text of others, the name of a class say, for Markdown and HTML: nothing in it is markup."""
+    return "".join(c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in text)
 
 
 def rounded(n: float) -> str:

@@ -6,6 +6,8 @@
 import argparse
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -14,74 +16,118 @@ import torch
 from ssl_core import data, graph, recipes
 from ssl_core.data import Images
 from ssl_core.fetch import DataError
+from ssl_core.folder import Folder
 
 from . import plots, runs, shared, sweep
 
-COLUMNS = ["index", "label", "cluster", "images_in_cluster", "similarity", "why"]
+COLUMNS = ["label", "cluster", "images_in_cluster", "similarity", "why"]
 PER_SHEET = 100  # images
 
 
-def read(path: Path, images: Images) -> pd.DataFrame:
-    """The rows of an earlier list whose `label` was filled in; ValueError for an index or a label that can't be."""
+@dataclass(frozen=True)
+class Pile:
+    """Images of which some are to be labelled. `column` says how the list calls them: by `file`, or by their `index`."""
+
+    images: Images
+    column: str
+    names: tuple[str, ...] | range
+
+    def number(self, name: object) -> int | None:
+        """Which image is called `name`; None if there is none."""
+        if self.column == "file":
+            return self.by_name.get(name)
+        whole = isinstance(name, int | float) and not name % 1 and 0 <= name < len(self.names)
+        return int(name) if whole else None
+
+    @cached_property
+    def by_name(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+
+def pile(name: str) -> Pile:
+    """The training images of the data set, or of the folder, `name`; it may be one without any label."""
+    images = data.load(name, runs.ROOT / "data")
+    about = data.known(name, to_train=False)
+    if isinstance(about, Folder):
+        return Pile(images, "file", about.files)
+    return Pile(images, "index", range(len(images.x)))
+
+
+def read(path: Path, given: Pile) -> pd.DataFrame:
+    """The rows of an earlier list whose `label` was filled in; ValueError for an image or a label that can't be."""
     if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=[given.column, *COLUMNS])
     try:
-        rows = pd.read_csv(path, dtype={"label": str})
+        rows = pd.read_csv(path, dtype={"label": str, "file": str})
     except pd.errors.EmptyDataError:
         rows = pd.DataFrame()
-    if missing := {"index", "label"} - set(rows):
-        raise ValueError(f"{path.name}: allowed is a table with the columns index and label (no {', '.join(sorted(missing))})")
+    if missing := {given.column, "label"} - set(rows):
+        columns = f"the columns {given.column} and label (no {', '.join(sorted(missing))})"
+        raise ValueError(f"{path.name}: allowed is a table with {columns}; another list may be in its place")
     rows = rows.dropna(subset=["label"])
-    for place, index in rows["index"].items():
-        if not isinstance(index, int | float) or not 0 <= index < len(images.x) or index % 1:
-            raise ValueError(f"{path.name}, line {place + 2}: index={index!r}: allowed is 0 to {len(images.x) - 1}")
-    for place, label in rows["label"].items():
-        if label not in images.classes:
-            raise ValueError(f"{path.name}, line {place + 2}: label={label!r}: allowed is {', '.join(images.classes)}")
-    return rows.astype({"index": int})
+    for place, name in rows[given.column].items():
+        if given.number(name) is None:
+            allowed = f"0 to {len(given.names) - 1}" if given.column == "index" else "an image of the folder"
+            raise ValueError(f"{path.name}, line {place + 2}: {given.column}={name!r}: allowed is {allowed}")
+    if given.column == "index":
+        for place, label in rows["label"].items():
+            if label not in given.images.classes:
+                allowed = ", ".join(given.images.classes)
+                raise ValueError(f"{path.name}, line {place + 2}: label={label!r}: allowed is {allowed}")
+        rows = rows.astype({"index": int})
+    return rows
 
 
-def choose(images: Images, found: shared.Neighbors, n: int, seed: int, labeled: pd.DataFrame) -> pd.DataFrame:
-    """The `n` images to label next, a row each in the order of their choice, with the reason."""
-    choice = graph.typical(found.features, found.similarity, n, seed, torch.tensor(labeled["index"].tolist(), dtype=torch.int64))
-    rows = pd.DataFrame({"index": choice.index, "label": "", "cluster": choice.cluster})
+def choose(given: Pile, found: shared.Neighbors, n: int, seed: int, labeled: list[int]) -> pd.DataFrame:
+    """The `n` images to label next, a row each in the order of their choice, with the reason; none of those `labeled`."""
+    choice = graph.typical(found.features, found.similarity, n, seed, torch.tensor(labeled, dtype=torch.int64))
+    names = [given.names[i] for i in choice.index.tolist()]
+    rows = pd.DataFrame({given.column: names, "label": "", "cluster": choice.cluster})
     rows["images_in_cluster"] = choice.sizes[choice.cluster].numpy()
     rows["similarity"] = choice.typicality.numpy().round(3)
     first = ~rows["cluster"].duplicated()
     kinds = {True: "the most typical of {} alike", False: "one more of {} alike, drawn by chance"}
     rows["why"] = [kinds[one].format(size) for one, size in zip(first, rows["images_in_cluster"], strict=True)]
-    return rows[COLUMNS]
+    return rows[[given.column, *COLUMNS]]
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.choose", description=__doc__.splitlines()[0])
     parser.add_argument("--number", default="50", help="how many images to choose")
     parser.add_argument("--seed", default="0", help="another seed chooses others")
-    parser.add_argument("--data", default="mnist", help="the data set")
+    parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
     parser.add_argument("--outputs", default="outputs", help="where the list goes, from the project's root")
     given = parser.parse_args(arguments)
     try:
-        n, seed = sweep.number(given.number), sweep.number(given.seed)
+        n, seed, name = sweep.number(given.number), sweep.number(given.seed), runs.located(given.data)
         runs.check_whole("N", n)
         data.check_seed(seed)
         outputs = runs.writable("OUTPUTS", runs.ROOT / given.outputs)
-        images = data.load(given.data, runs.ROOT / "data")
-        labeled = read(outputs / "label_next.csv", images)
-        data.check_n_labels(n, len(images.x) - len(labeled))
-        found = shared.load_graph(images, recipes.BEST.graph, lambda line: print(line, flush=True))
+        data.check_name(name)
+        here = pile(name)
+        kept = read(outputs / "label_next.csv", here)
+        # A folder's own labels count too; a data set's are what is asked for.
+        own = torch.nonzero(here.images.y >= 0).flatten().tolist() if here.column == "file" else []
+        labeled = sorted({*own, *map(here.number, kept[here.column])})
+        data.check_n_labels(n, len(here.names) - len(labeled))
+        settings = recipes.BEST.on(data.known(name, to_train=False).background).graph
+        found = shared.load_graph(here.images, settings, lambda line: print(line, flush=True))
     except (ValueError, DataError) as error:
         sys.exit(f"label-next: {error}")
-    rows = choose(images, found, n, seed, labeled)
-    runs.write_atomically(outputs / "label_next.csv", pd.concat([labeled, rows]).to_csv(index=False))
+    rows = choose(here, found, n, seed, labeled)
+    runs.write_atomically(outputs / "label_next.csv", pd.concat([kept, rows]).to_csv(index=False))
     for old in outputs.glob("label_next*.png"):
         old.unlink()
     for sheet, start in enumerate(range(0, n, PER_SHEET), 1):
-        part = rows["index"].tolist()[start : start + PER_SHEET]
-        titles = [f"{i}" for i in part]
-        figure = plots.images(images.x[part], titles, columns=10, title="To be labelled, by index")
+        part = rows[here.column].tolist()[start : start + PER_SHEET]
+        titles = [str(name).rsplit("/", 1)[-1][-14:] for name in part]
+        shown = here.images.x[[here.number(name) for name in part]]
+        figure = plots.images(shown, titles, columns=10, title=f"To be labelled, by {here.column}")
         figure.savefig(outputs / (f"label_next_{sheet}.png" if n > PER_SHEET else "label_next.png"))
-    kept = f"{len(labeled)} labels kept, " if len(labeled) else ""
-    print(f"label-next: {kept}{n} images chosen; fill in the column `label` of {outputs / 'label_next.csv'}")
+    before = f"{len(kept)} labels kept, " if len(kept) else ""
+    print(f"label-next: {before}{n} images chosen; fill in the column `label` of {outputs / 'label_next.csv'}")
+    if here.column == "file":
+        print("label-next: a folder that has a labels.csv, or no labels yet, takes these lines into its labels.csv as they are")
 
 
 if __name__ == "__main__":

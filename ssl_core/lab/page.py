@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 
 from ssl_core import recipes
 
-from . import budget, places, plots, runs
+from . import budget, places, plots, runs, stats
 
 RESULTS, ABLATION = (runs.ROOT / "notebooks" / f"{name}.ipynb" for name in ("results", "ablation"))
 # The highest published accuracies on MNIST with so many labels, larger networks and GANs included; the README names the sources.
@@ -141,6 +141,7 @@ def refer(outputs: Path) -> None:
     results = runs.table([r for r in runs.records(outputs) if r["current"]]).drop(columns="current")
     if (folder / "results.csv").exists():
         results = pd.concat([results, _still_current(pd.read_csv(folder / "results.csv"))])
+        results["n_test"] = results["n_test"].fillna(stats.N_TEST).astype(int)
     identity = ["data", "recipe", "draw", "n_labels", "wrong_labels", "fold", "seed"]
     results = results.drop_duplicates(identity).sort_values(identity)
     runs.write_atomically(folder / "results.csv", results.to_csv(index=False, float_format="%.6g"))
@@ -200,7 +201,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"results: {error}")
     try:
-        if not build(runs.ROOT / given.outputs, given.data, given.draw, notebook, settings):
+        if not build(runs.ROOT / given.outputs, runs.located(given.data), given.draw, notebook, settings):
             sys.exit(1)
         if given.reference:
             refer(runs.ROOT / given.outputs)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from torch import Tensor
 
-from ssl_core.data import MEAN, STD
+from ssl_core.data import BACKGROUND, MEAN, STD
 from ssl_core.train import Evaluation
 
 from . import stats
@@ -21,6 +21,7 @@ STYLE = {
     "corrected": {"color": "#009E73", "marker": "^", "linestyle": "-."},
     "published": {"color": "#D55E00", "marker": "v", "linestyle": ":"},
 }
+MOST_ROWS = 30  # classes that are shown one by one
 OTHER = {"color": "#666666", "marker": "D", "linestyle": "-"}
 TERM_COLORS = dict(
     zip(("supervised", "clustering", "consistency", "entropy", "pseudo_label"), sns.color_palette("colorblind"), strict=False)
@@ -28,15 +29,21 @@ TERM_COLORS = dict(
 
 sns.set_theme(style="whitegrid", context="notebook", font_scale=0.9)
 plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 200, "savefig.bbox": "tight", "figure.constrained_layout.use": True}
+plt.rcParams["text.parse_math"] = False  # a $ in the name of a class is a $
 
 
 def _pixels(x: Tensor) -> np.ndarray:
-    """Images (N, 1, 28, 28), normalised, as (N, 28, 28) between 0 and 1."""
-    return (x[:, 0] * STD + MEAN).clamp(0, 1).numpy()
+    """Images (N, C, 28, 28), normalised, between 0 and 1 as Matplotlib wants them: grey ones (N, 28, 28), or (N, 28, 28, 3).
+
+    Those of MNIST's normalisation come out as they were, others with the contrast that they have.
+    """
+    low, high = min(BACKGROUND, x.min().item()), max((1 - MEAN) / STD, x.max().item())
+    pixels = ((x - low) / (high - low)).permute(0, 2, 3, 1).numpy()
+    return pixels[..., 0] if pixels.shape[3] == 1 else pixels
 
 
 def images(x: Tensor, titles: list[str], columns: int, colors: list[str] | None = None, title: str = "") -> Figure:
-    """Images (N, 1, 28, 28) in a grid, each under its title."""
+    """Images (N, C, 28, 28) in a grid, each under its title."""
     rows = -(-len(x) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.35 * rows), squeeze=False)
     for axis in axes.flat:
@@ -57,8 +64,11 @@ def neighbors(x: Tensor, index: Tensor, which: Tensor) -> Figure:
 
 
 def labeled_images(x: Tensor, y: Tensor, classes: tuple[str, ...], most: int = 10) -> Figure:
-    """The labelled images, a row for each class, at most `most` of each; a class without any has an empty row."""
-    n_classes = len(classes)
+    """The labelled images, a row for each class, at most `most` of each; a class without any has an empty row.
+
+    Of very many classes the first MOST_ROWS are shown.
+    """
+    n_classes = min(len(classes), MOST_ROWS)
     figure, axes = plt.subplots(n_classes, most, figsize=(0.55 * most, 0.6 * n_classes), squeeze=False)
     for c in range(n_classes):
         of_class = x[y == c]
@@ -100,8 +110,12 @@ def accuracy_curve(by_epoch: dict[int, float], recipe: str, reference: dict[int,
 
 
 def confusion_matrix(confusion: Tensor | np.ndarray, classes: tuple[str, ...], title: str = "") -> Figure:
-    """Counts: rows are the truth, columns the prediction. The colour is the share of the row, so mistakes show."""
-    figure, axis = plt.subplots(figsize=(6, 5))
+    """Counts: rows are the truth, columns the prediction. The colour is the share of the row, so mistakes show.
+
+    The counts themselves are written where there is room, of up to MOST_ROWS classes.
+    """
+    side = 1 + 0.4 * min(max(len(classes), 10), MOST_ROWS)
+    figure, axis = plt.subplots(figsize=(side + 1, side))
     _draw_confusion(axis, np.asarray(confusion), classes, annotate=True)
     axis.set_title(title)
     plt.close(figure)
@@ -112,18 +126,18 @@ def _draw_confusion(axis, counts: np.ndarray, classes: tuple[str, ...], annotate
     share = counts / counts.sum(axis=1, keepdims=True).clip(1)
     sns.heatmap(
         share,
-        annot=counts if annotate else False,
+        annot=counts if annotate and len(counts) <= MOST_ROWS else False,
         fmt="d",
         annot_kws={"size": 8},
         cmap="Blues",
         # A power scale: one mistake in a hundred is still seen.
         norm=plt.matplotlib.colors.PowerNorm(0.4, 0, 1),
         square=True,
-        linewidths=0.5,
+        linewidths=0.5 if len(counts) <= MOST_ROWS else 0,
         cbar=annotate,
         cbar_kws={"label": "share of the row", "ticks": [0, 0.01, 0.1, 0.5, 1]} if annotate else None,
-        xticklabels=classes,
-        yticklabels=classes,
+        xticklabels=classes if len(counts) <= MOST_ROWS else "auto",
+        yticklabels=classes if len(counts) <= MOST_ROWS else "auto",
         ax=axis,
     )
     axis.set(xlabel="predicted class", ylabel="true class")
@@ -296,7 +310,7 @@ def recall_by_labels(recall: dict[tuple[str, int], np.ndarray], classes: tuple[s
     """Of each class the share that was recognised, over the number of labels; `recall` by (recipe, number of labels)."""
     sizes = sorted(n for name, n in recall if name == recipe)
     figure, axis = plt.subplots(figsize=(7.5, 4))
-    for c, name in enumerate(classes):
+    for c, name in enumerate(classes[:MOST_ROWS]):
         values = [100 * (1 - recall[recipe, n][c]) for n in sizes]
         axis.plot(sizes, np.clip(values, 0.05, None), marker="osv^DPX*<>"[c % 10], label=name, color=plt.cm.tab10(c % 10))
     _error_axis(axis)
@@ -314,7 +328,7 @@ def label_axis(axis, sizes: pd.Series) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xlabel("labelled images M (the rest of the 60,000 unlabelled)")
+    axis.set_xlabel("labelled images M (the rest unlabelled)")
 
 
 def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised") -> Figure:

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
@@ -24,7 +25,8 @@ from safetensors.torch import save_file
 
 import ssl_core
 from ssl_core import data, recipes
-from ssl_core.fetch import DATA_SETS
+from ssl_core.fetch import DATA_SETS, DataSet
+from ssl_core.folder import Folder
 from ssl_core.recipes import Pretraining, Recipe
 from ssl_core.train import Evaluation, Fit
 
@@ -53,11 +55,15 @@ class Run:
     fold: int = 0  # of data.FOLDS, the part of the labels that is held back to estimate the accuracy; 0: none
 
     def __post_init__(self):
-        data.check_n_labels(self.n_labels)
+        data.check_name(self.data)
+        data.check_n_labels(self.n_labels, self.known.n_labels)
         recipes.get(self.recipe)
         data.check_seed(self.seed)
-        data.check_name(self.data)
         data.check_draw(self.draw)
+        if self.draw == "typical" and self.known.n_labels < self.known.n_images:
+            raise ValueError(
+                f"draw='typical': allowed is random, stratified where not all of the images are labelled, as in {self.data!r}"
+            )
         data.check_wrong_labels(self.wrong_labels)
         data.check_fold(self.fold, self.n_labels)
         if not isinstance(self.smoke, bool):
@@ -67,16 +73,21 @@ class Run:
         kind = "" if self.draw == "random" else f"-{self.draw}"
         kind += f"-wrong{100 * self.wrong_labels:g}" if self.wrong_labels else ""
         kind += f"-fold{self.fold}" if self.fold else ""
-        return f"{self.data}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
+        return f"{data.slug(self.data)}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
 
     def folder(self, outputs: str | Path) -> Path:
         """Where the record of this run belongs."""
         return Path(outputs) / str(self)
 
     @property
+    def known(self) -> DataSet | Folder:
+        """What is known of the data set."""
+        return data.known(self.data)
+
+    @property
     def settings(self) -> Recipe:
         """The recipe in full, as this run follows it."""
-        recipe = recipes.get(self.recipe)
+        recipe = recipes.get(self.recipe).on(self.known.background)
         if not self.smoke:
             return replace(recipe, epochs=recipe.epochs_for(self.n_labels), epochs_at={})
         graph = recipe.graph and replace(recipe.graph, steps=3)
@@ -94,7 +105,7 @@ class Run:
     def fingerprint(self) -> str:
         """Changes if and only if the parameters, the recipe, the data or the code that make the numbers change."""
         recipe = {name: value for name, value in _chosen(self.settings).items() if name not in ("name", "summary")}
-        parts = [_chosen(self), recipe, DATA_SETS[self.data].checksum, code_digest()]
+        parts = [_chosen(self), recipe, self.known.checksum, code_digest()]
         if self.graph != self.settings.graph:  # it decides which images are labelled
             parts.append(_chosen(self.graph))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -161,7 +172,15 @@ def from_notebook(namespace: Mapping[str, object]) -> Run:
             if unknown := sorted(given - known - {"True", "False", "None"}):
                 raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: allowed is {', '.join(sorted(known))}")
     check_whole("threads", namespace["threads"])
-    return Run(**{name: namespace[name] for name in Run.__dataclass_fields__})
+    given = {name: namespace[name] for name in Run.__dataclass_fields__}
+    return Run(**given | {"data": located(given["data"])})
+
+
+def located(data_name: object) -> object:
+    """The name of a data set as it is; the path of a folder, which is taken from the project's root, in full."""
+    if not isinstance(data_name, str) or data_name in DATA_SETS or "/" not in data_name:
+        return data_name
+    return str((ROOT / Path(data_name).expanduser()).resolve())
 
 
 def papermill(notebook: Path, executed: Path, parameters: Mapping[str, object]) -> list[str]:
@@ -206,7 +225,8 @@ def save(
 ) -> Path:
     """Writes weights and predictions, then, last and atomically, `run.json`: where that exists, the run was finished.
 
-    `predictions.safetensors` holds the probabilities (N, C) of the test images, in their order. `labels` are the classes of the
+    `predictions.safetensors` holds the probabilities (N, C) of the test images, in their order, and whether the likeliest class
+    was `right`. With the record these are all that reading other images takes (predict.py). `labels` are the classes of the
     labelled images; `test_accuracy` maps epochs to the accuracy of that epoch's snapshot; `held_out` is of the labels that a
     fold held back.
     """
@@ -214,12 +234,13 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in fit.model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
-    save_file({"probabilities": trained.probabilities.contiguous()}, folder / "predictions.safetensors")
+    save_file({"probabilities": trained.probabilities.contiguous(), "right": trained.right}, folder / "predictions.safetensors")
     per_class = torch.bincount(labels, minlength=len(trained.recall)).tolist()
     record = {
         "fingerprint": run.fingerprint,
         "run": asdict(run),
         "recipe": asdict(run.settings),
+        "images": {name: getattr(run.known, name) for name in ("classes", "mean", "std", "inverted")},
         "labels_per_class": per_class,
         "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
         "history": fit.history,
@@ -228,7 +249,7 @@ def save(
         "accuracy": trained.accuracy,
         "nll": trained.nll,
         "held_out": held_out and {"images": int(held_out.confusion.sum()), "accuracy": held_out.accuracy},
-        "recall": trained.recall.tolist(),
+        "recall": [None if math.isnan(share) else share for share in trained.recall.tolist()],  # of a class without test images
         "confusion": trained.confusion.tolist(),
         "seconds": fit.history[-1]["seconds"],
         "threads": torch.get_num_threads(),
@@ -322,10 +343,12 @@ def table(records: list[dict]) -> pd.DataFrame:
     """A row per record; accuracy between 0 and 1 and nll in nats, both on the test images; seconds of training."""
     measured = ["accuracy", "nll", "seconds"]
     kind = ["draw", "wrong_labels", "fold"]
-    columns = ["data", "recipe", "n_labels", "seed", *measured, *kind, "held_out", "missing_classes", "current", "fingerprint"]
+    other = ["held_out", "missing_classes", "n_test", "current", "fingerprint"]
+    columns = ["data", "recipe", "n_labels", "seed", *measured, *kind, *other]
     rows = []
     for r in records:
         counted = {"recipe": r["run"]["recipe"], "missing_classes": len(r["missing_classes"])}
+        counted |= {"n_test": int(np.sum(r["confusion"]))}
         held_out = {"held_out": r["held_out"]["accuracy"] if r.get("held_out") else float("nan")}
         rows.append({"wrong_labels": 0.0, "fold": 0} | r["run"] | r | counted | held_out)
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)

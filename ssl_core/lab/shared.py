@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ssl_core import graph
-from ssl_core.data import Images
-from ssl_core.fetch import DATA_SETS
+from ssl_core.data import Images, known, slug
 from ssl_core.recipes import Pretraining
 
 from . import runs
@@ -27,9 +26,9 @@ SCIENCE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
 
 def path(data_name: str, settings: Pretraining, folder: Path = FOLDER) -> Path:
     """Where the graph is kept: a name of its own for whatever changes it, the data, the settings or the code."""
-    parts = [DATA_SETS[data_name].checksum, asdict(settings), runs.digest(SCIENCE)]
+    parts = [known(data_name, to_train=False).checksum, asdict(settings), runs.digest(SCIENCE)]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-    return folder / f"{data_name}-{key}.safetensors"
+    return folder / f"{slug(data_name)}-{key}.safetensors"
 
 
 @dataclass(frozen=True)

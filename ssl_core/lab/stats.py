@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 from scipy.stats import qmc
 
-N_TEST = 10_000  # test images, of every known data set
+N_TEST = 10_000  # test images, of the data sets known by name
 DRAWS = 16  # log₂ of the curves that a forecast weighs
 MISFIT = 0.05  # how far, relative to the error, a learning curve may be off a power law
 

@@ -4,7 +4,9 @@
 """
 
 import argparse
+import csv
 import fcntl
+import io
 import os
 import re
 import shutil
@@ -15,12 +17,16 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
-from ssl_core.fetch import DataError, fetch
+import torch
+
+from ssl_core.data import check_name, known, load
+from ssl_core.fetch import DATA_SETS, DataError, fetch
 from ssl_core.recipes import ABLATIONS
 
-from . import page, places, runs, shared
+from . import page, places, plots, runs, shared
 from .runs import Run
 
+LABELS = "6000 2000 1000 500 250 50"  # of which, in a folder of one's own, as many are run as there are labels for
 OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
 SEARCH_IMAGES = 120_000  # what searching the nearest neighbours costs, likewise
 
@@ -40,7 +46,7 @@ class Execution:
     def work(self) -> float:
         """What the run costs, in images through the network."""
         n = self.run.n_labels
-        return self.graph_work + self.run.settings.images_for(n, 60_000 - n) + OVERHEAD_IMAGES
+        return self.graph_work + self.run.settings.images_for(n, self.run.known.n_images - n) + OVERHEAD_IMAGES
 
     @property
     def graph(self) -> Path | None:
@@ -218,6 +224,33 @@ def make_grid(labels: str, recipes: str, seeds: str, wrong_labels: str = "0", fo
     ]
 
 
+def fitting(name: str) -> str:
+    """The default numbers of labels for a data set: those of the report, or, of a folder, halves of what is labelled there."""
+    if name in DATA_SETS:
+        return LABELS
+    about = known(name)
+    sizes = [about.n_labels >> halved for halved in range(6)]
+    return " ".join(str(n) for n in sizes if n >= len(about.classes)) or str(about.n_labels)
+
+
+def look_at(name: str, outputs: Path) -> None:
+    """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
+    about, images = known(name), load(name)
+    folder = outputs / about.slug
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = io.StringIO()
+    csv.writer(rows).writerows([("file", "reason"), *about.skipped])
+    runs.write_atomically(folder / "skipped.csv", rows.getvalue())
+    shown = torch.randperm(about.n_images, generator=torch.Generator().manual_seed(0))[:40]
+    titles = [name[:12] for name in images.called(images.y[shown])]
+    title = f"{about.title}: what the network sees" + (", light and dark exchanged" if about.inverted else "")
+    plots.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
+    origin = "of test/" if about.own_test else "taken from the labelled ones, since there is no test/"
+    print(f"{about.title}: {about.n_images} images to train with, {about.n_labels} labelled, of {len(about.classes)} classes")
+    print(f"{about.title}: {about.n_test} images to test with, {origin}; {len(about.skipped)} files left out")
+    print(f"{about.title}: see preview.png and skipped.csv in {folder}", flush=True)
+
+
 def number(text: str) -> int | str:
     """The whole number that `text` is, or the text, for a check to refuse."""
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
@@ -243,12 +276,12 @@ class OutputsLock:
 
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ssl_core.lab.sweep", description=__doc__.splitlines()[0])
-    parser.add_argument("--labels", default="6000 2000 1000 500 250 50", help="numbers of labelled images")
+    parser.add_argument("--labels", default=LABELS, help="numbers of labelled images")
     parser.add_argument(
         "--recipes", default="supervised published best", help="names from ssl_core/recipes.py; `ablations`: all of those"
     )
     parser.add_argument("--seeds", default="0", help="whole numbers; each draws and trains anew")
-    parser.add_argument("--data", default="mnist", help="the data set")
+    parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
     parser.add_argument("--draw", default="random", help="how the labelled images are drawn: random, stratified or typical")
     parser.add_argument("--wrong-labels", default="0", help="fractions of the labels that are made wrong")
     parser.add_argument(
@@ -262,13 +295,19 @@ def main(arguments: Iterable[str] | None = None) -> None:
     for number_of in (signal.SIGTERM, signal.SIGINT):  # both end it with its runs, Ctrl-C also where a shell had it ignored
         signal.signal(number_of, signal.default_int_handler)
     try:
-        common = {"data": given.data, "draw": given.draw, "smoke": given.smoke}
-        grid = make_grid(given.labels, given.recipes, given.seeds, given.wrong_labels, given.folds, **common)
+        name = runs.located(given.data)
+        check_name(name)
+        common = {"data": name, "draw": given.draw, "smoke": given.smoke}
+        labels = fitting(name) if given.labels == LABELS else given.labels
+        grid = make_grid(labels, given.recipes, given.seeds, given.wrong_labels, given.folds, **common)
         jobs = number(given.jobs)
         runs.check_whole("JOBS", jobs)
         outputs = runs.ROOT / given.outputs
         lock = OutputsLock(outputs)
-        fetch(given.data, runs.ROOT / "data")
+        if name in DATA_SETS:
+            fetch(name, runs.ROOT / "data")
+        else:
+            look_at(name, outputs)
         place = places.Cluster(given.scheduler) if given.scheduler else places.Here(jobs)
     except (ValueError, DataError) as error:
         sys.exit(f"sweep: {error}")
@@ -277,7 +316,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
             failures = sweep(grid, outputs, place, 1 if given.scheduler else max(1, cores() // jobs))
             for execution, error in failures:
                 print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
-            without_page = _build_page(outputs, given.data, given.draw)
+            without_page = _build_page(outputs, name, given.draw)
         except KeyboardInterrupt:
             sys.exit("sweep: interrupted; the finished runs are kept, and the same command goes on from there")
     if failures:
