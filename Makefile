@@ -11,6 +11,10 @@ SET     ?=
 N       ?= 50
 SINCE   ?= HEAD
 SCHEDULER ?=
+RUN     ?=
+IMAGES  ?=
+TARGET  ?= 0.99
+ONNX    ?=
 LAB     ?=
 
 PYTHON  ?= python3
@@ -19,23 +23,23 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --scheduler "$$SCHEDULER"
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next lab test test-faults smoke ablation trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict lab test test-faults smoke ablation trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
-	@echo "    DATA=$$DATA DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores}"
+	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores}"
 
 setup: $(READY)  ## make .venv with everything that is needed, and fetch the data
 
@@ -47,6 +51,9 @@ results: $(READY)  ## build outputs/results.html again, without training; other 
 
 label-next: $(READY)  ## which N images to label next, without any label: outputs/label_next.csv and .png
 	@$(BIN)/python -m ssl_core.lab.choose --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS"
+
+predict: $(READY)  ## what the run in the folder RUN says of the images in the folder IMAGES, or of those it had no label of
+	@$(BIN)/python -m ssl_core.lab.predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
 
 lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"
 	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/train.ipynb $(LAB)
@@ -86,7 +93,7 @@ certify: $(READY)  ## keep what the code of SINCE=commit finished, if a few step
 	@$(BIN)/python -m ssl_core.lab.certify --since "$$SINCE"
 
 clean:  ## remove .venv, caches and fetched data; results stay
-	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs data/folders .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A virtual environment that is complete has the stamp; one that is not is made anew.

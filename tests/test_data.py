@@ -73,7 +73,7 @@ def test_a_bad_seed_is_named(images, seed):
 def test_a_bad_draw_and_a_bad_name_are_named(images):
     with pytest.raises(ValueError, match=r"^draw='lucky': allowed is random, stratified, typical$"):
         data.split(images.y, 50, 0, "lucky")
-    with pytest.raises(ValueError, match=r"^data='letters': allowed is mnist, fashion-mnist$"):
+    with pytest.raises(ValueError, match=r"^data='letters': allowed is mnist, fashion-mnist, digits, "):
         data.load("letters")
 
 

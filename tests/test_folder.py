@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ssl_core import data, folder
+from ssl_core.fetch import DataError
 from ssl_core.folder import known, load
 
 
@@ -107,7 +108,7 @@ def test_it_is_read_once_and_again_when_something_changed(pile, digits, monkeypa
     assert load(str(pile))[0] == second
 
 
-@pytest.mark.parametrize("size", [(28, 28), (56, 56), (400, 100), (20, 300), (7, 7), (1, 1)])
+@pytest.mark.parametrize("size", [(28, 28), (56, 56), (400, 100), (100, 400), (8, 8), (1, 1)])
 def test_any_size_is_centred_and_filled_up_with_the_border(tmp_path, size):
     pixels = np.full((size[1], size[0]), 200, np.uint8)
     inside = [slice(side // 4, side - side // 4) for side in size[::-1]]
@@ -286,5 +287,19 @@ def test_a_table_that_is_none_is_named(tmp_path, table):
 
 @pytest.mark.parametrize("name", ["letters", "no/such/folder", "", None, 5])
 def test_what_is_no_data_set_is_named(name):
-    with pytest.raises(ValueError, match=r"^data=.*: allowed is mnist, fashion-mnist, or the path of a folder"):
+    with pytest.raises(ValueError, match=r"^data=.*: allowed is mnist, fashion-mnist, .*, or the path of a folder"):
         data.known(name)
+
+
+def test_scikit_learns_digits_need_no_download():
+    images, about = data.load("digits"), data.known("digits")
+    assert images.x.shape == (1437, 1, 28, 28) and len(images.x_test) == 360 and about.n_labels == 1437
+    assert torch.bincount(images.y).min() >= 138 and data.slug("digits") == "digits" and not about.inverted
+
+
+def test_a_set_that_no_mirror_gives_is_named(monkeypatch):
+    monkeypatch.setattr(
+        "torchvision.datasets.USPS.__init__", lambda *_, **__: (_ for _ in ()).throw(OSError("no route\nto host"))
+    )
+    with pytest.raises(DataError, match=r"^USPS is not there, and its mirrors did not give it: no route to host$"):
+        data.load("usps")

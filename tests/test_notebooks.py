@@ -73,6 +73,14 @@ def test_choose(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_own_images(outputs):
+    copy = execute(outputs, "own_images.ipynb", {"smoke": True, "folder": str(outputs / "own")})
+    said = copy.read_text()
+    assert said.count("image/png") >= 3 and "35 images to test with, taken from the labelled ones" in said and "of 100 right" in said
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_nbval_notices_a_cell_that_fails(outputs):
     """The check above can fail: a results notebook without results does."""
     (outputs / "empty").mkdir()

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from torch import Tensor
 
-from ssl_core.data import BACKGROUND, MEAN, STD
 from ssl_core.train import Evaluation
 
 from . import stats
@@ -35,10 +34,10 @@ plt.rcParams["text.parse_math"] = False  # a $ in the name of a class is a $
 def _pixels(x: Tensor) -> np.ndarray:
     """Images (N, C, 28, 28), normalised, between 0 and 1 as Matplotlib wants them: grey ones (N, 28, 28), or (N, 28, 28, 3).
 
-    Those of MNIST's normalisation come out as they were, others with the contrast that they have.
+    The darkest pixel of all becomes 0, the lightest 1: so it was before they were normalised, but for a lack of contrast.
     """
-    low, high = min(BACKGROUND, x.min().item()), max((1 - MEAN) / STD, x.max().item())
-    pixels = ((x - low) / (high - low)).permute(0, 2, 3, 1).numpy()
+    low, high = x.min().item(), x.max().item()
+    pixels = ((x - low) / max(high - low, 1e-6)).permute(0, 2, 3, 1).numpy()
     return pixels[..., 0] if pixels.shape[3] == 1 else pixels
 
 

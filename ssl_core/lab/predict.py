@@ -164,9 +164,9 @@ def export(trained: Trained, path: Path) -> None:
     example = (torch.zeros(2, len(trained.mean), folder.SIDE, folder.SIDE),)
     batch = {"pixels": {0: torch.export.Dim("images")}}
     names = {"input_names": ["pixels"], "output_names": ["probabilities"], "dynamic_shapes": batch}
-    program = torch.onnx.export(Portable(trained).eval(), example, dynamo=True, verbose=False, **names)
-    program.model_proto.metadata_props.extend([onnx.StringStringEntryProto(key="classes", value="\n".join(trained.classes))])
-    runs.write_atomically(path, program.model_proto.SerializeToString())
+    written = torch.onnx.export(Portable(trained).eval(), example, dynamo=True, verbose=False, **names).model_proto
+    written.metadata_props.append(onnx.StringStringEntryProto(key="classes", value="\n".join(trained.classes)))
+    runs.write_atomically(path, written.SerializeToString())
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
