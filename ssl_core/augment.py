@@ -16,7 +16,7 @@ class Augment:
     """How far an image may be distorted. Each (low, high) is the range of a uniform draw.
 
     Angles are positive in the direction of `torchvision.transforms.functional.affine`, which is the test's oracle: with
-    `elastic=0` the two agree, whatever the parameters. There are no flips: a mirrored digit is another sign, or none.
+    `elastic=0` the two agree, whatever the parameters. Nothing is mirrored unless asked for: a mirrored digit is another sign.
     """
 
     rotation: Range = (0.0, 0.0)  # degrees
@@ -25,6 +25,7 @@ class Augment:
     translate: Range = (0.0, 0.0)  # pixels, along x and along y, drawn apart
     elastic: float = 0.0  # pixels: standard deviation of the displacement at the knots of a coarse grid
     clutter: int = 0  # pixels: side of the square in which the neighbour in the batch shows through; odd, or 0 for none
+    flip: bool = False  # whether every other image, by chance, is mirrored left to right: for things that may face either way
     interpolation: str = "bilinear"  # or "nearest"
     fill: float = BACKGROUND  # what lies outside the image, in normalised units: MNIST's black
 
@@ -43,6 +44,8 @@ class Augment:
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         """Distorted copies of images `x` (N, C, H, W), same shape; no gradient is needed or kept."""
         n, _, height, width = x.shape
+        if self.flip:
+            x = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, x.flip(3), x)
         grid = _grid(self._inverse_matrices(n, width, height, generator), height, width)
         if self.elastic:
             grid = grid + self._displacement(n, height, width, generator)

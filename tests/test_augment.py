@@ -47,6 +47,14 @@ def test_each_image_of_a_batch_has_a_draw_of_its_own(images):
         assert len({tuple(image.flatten().tolist()) for image in moved}) == 8
 
 
+def test_a_flip_mirrors_every_other_image_and_is_off_by_default(images):
+    x = images.x[:400]
+    found = Augment(flip=True)(x, generator())
+    mirrored = torch.tensor([torch.allclose(one, other, atol=1e-5) for one, other in zip(found, x.flip(3), strict=True)])
+    assert torch.allclose(found[~mirrored], x[~mirrored], atol=1e-5) and 160 < mirrored.sum() < 240
+    assert torch.allclose(Augment()(x, generator()), x, atol=1e-5)
+
+
 def test_draws_follow_the_generator_alone(images):
     augment = Augment(rotation=(-20, 20), translate=(-3, 3), elastic=0.7)
     torch.manual_seed(1)
