@@ -52,7 +52,7 @@ results: $(READY)  ## build outputs/results.html again, without training; other 
 label-next: $(READY)  ## which N images to label next, without any label: outputs/label_next.csv and .png
 	@$(BIN)/python -m ssl_core.lab.choose --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS"
 
-predict: $(READY)  ## what the run in the folder RUN says of the images in the folder IMAGES, or of those it had no label of
+predict: $(READY)  ## what the finished run RUN=outputs/… says of the images in IMAGES=folder, or of those it had no label of
 	@$(BIN)/python -m ssl_core.lab.predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
 
 lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"

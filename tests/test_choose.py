@@ -1,9 +1,12 @@
 """Which images to label next: the list, its sheet, and what becomes of labels that were filled in."""
 
+import shutil
+
 import pandas as pd
 import pytest
+from PIL import Image
 
-from ssl_core import data, graph
+from ssl_core import data, folder, graph
 from ssl_core.lab import choose, shared
 
 N = 3000  # images, the first of MNIST
@@ -72,3 +75,32 @@ def test_a_list_that_makes_no_sense_is_left_as_it_is(label_next, tmp_path, table
 def test_a_bad_number_is_named(label_next, n, allowed):
     with pytest.raises(SystemExit, match=rf"^label-next: (N|n_labels)='?{n}'?: allowed is a whole number {allowed}"):
         label_next(n)
+
+
+def test_a_folder_without_any_label_is_where_to_begin(few, tmp_path, monkeypatch):
+    """The list that is chosen from it, filled in, is its table of labels; those are kept then."""
+    monkeypatch.setattr(folder, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(
+        shared, "load_graph", lambda images, *_: shared.Neighbors(*graph.neighbors(flat(images), 5), flat(images))
+    )
+    place, truth = tmp_path / "scans", {}
+    place.mkdir()
+    for i, x in enumerate(few.x[:150, 0]):
+        Image.fromarray(((x - x.min()) * 60).byte().numpy()).save(place / f"scan {i}.png")
+        truth[f"scan {i}.png"] = few.classes[few.y[i]]
+    call = ["--number", "40", "--data", str(place), "--outputs", str(tmp_path)]
+    choose.main(call)
+    rows = pd.read_csv(tmp_path / "label_next.csv", dtype=str)
+    assert list(rows) == ["file", *choose.COLUMNS] and rows["file"].is_unique and set(rows["file"]) <= set(truth)
+    rows.assign(label=rows["file"].map(truth)).to_csv(place / "labels.csv", index=False)
+    folder.known.cache_clear()
+    about = data.known(str(place))
+    assert about.n_labels + about.n_test == 40 and set(about.classes) == set(rows["file"].map(truth))
+    shutil.copy(place / "labels.csv", tmp_path / "label_next.csv")
+    choose.main(call)
+    more = pd.read_csv(tmp_path / "label_next.csv", dtype=str)
+    assert len(more) == 80 and more["file"].is_unique and more["label"].notna().sum() == 40
+
+
+def flat(images):
+    return images.x.flatten(1)

@@ -31,9 +31,10 @@ class Pile:
     images: Images
     column: str
     names: tuple[str, ...] | range
+    to_test_with: tuple[str, ...] = ()  # labelled images that are not among those
 
     def number(self, name: object) -> int | None:
-        """Which image is called `name`; None if there is none."""
+        """Which image is called `name`: −1 for one to test with, None if there is none."""
         if self.column == "file":
             return self.by_name.get(name)
         whole = isinstance(name, int | float) and not name % 1 and 0 <= name < len(self.names)
@@ -41,7 +42,7 @@ class Pile:
 
     @cached_property
     def by_name(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.names)}
+        return {name: i for i, name in enumerate(self.names)} | dict.fromkeys(self.to_test_with, -1)
 
 
 def pile(name: str) -> Pile:
@@ -49,7 +50,7 @@ def pile(name: str) -> Pile:
     images = data.load(name, runs.ROOT / "data")
     about = data.known(name, to_train=False)
     if isinstance(about, Folder):
-        return Pile(images, "file", about.files)
+        return Pile(images, "file", about.files, about.files_test)
     return Pile(images, "index", range(len(images.x)))
 
 
@@ -108,7 +109,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         kept = read(outputs / "label_next.csv", here)
         # A folder's own labels count too; a data set's are what is asked for.
         own = torch.nonzero(here.images.y >= 0).flatten().tolist() if here.column == "file" else []
-        labeled = sorted({*own, *map(here.number, kept[here.column])})
+        labeled = sorted({*own, *map(here.number, kept[here.column])} - {-1})
         data.check_n_labels(n, len(here.names) - len(labeled))
         settings = recipes.BEST.on(data.known(name, to_train=False).background).graph
         found = shared.load_graph(here.images, settings, lambda line: print(line, flush=True))
