@@ -61,8 +61,8 @@ lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browse
 test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests
 
-test-faults: $(READY)  ## kill sweeps at a hundred random moments and see that nothing is lost (half an hour)
-	@KILLS=100 $(BIN)/python -m pytest -n0 -s tests/test_faults.py
+test-faults: $(READY)  ## kill sweeps at a hundred random moments, and other faults; see that nothing is lost (half an hour)
+	@KILLS=100 $(BIN)/python -m pytest -n0 -s tests/test_faults.py tests/test_cluster.py
 
 smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke

@@ -1,3 +1,5 @@
+import html
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_core.lab import budget
+from ssl_core.lab.runs import Run
 
 SIZES = [50, 250, 1000, 6000]
 curves = st.lists(st.floats(0.1, 1.0), min_size=4, max_size=4).map(lambda values: pd.Series(values, index=SIZES))
@@ -83,6 +86,13 @@ def test_tables_and_words_say_what_was_measured():
     assert "50 with `best`, 1000 with `supervised`" in budget.in_words(table)
     assert "One seed only" in budget.in_words(table)
     assert "With `supervised`: **M = 1000**" in budget.verdict(curve)
+
+
+def test_names_of_others_are_no_markup():
+    name = '<script>alert("1")</script> [x](y) **b** | $z$'
+    said = budget.run_in_words(Run(50, "best", 0), 0.1, 0.9, 60, [name])
+    assert not set("<>[]*|$()") & set(said.split("No label covers ")[1].split(": what")[0])
+    assert html.unescape(said).count(name) == 1
 
 
 def test_beside_the_report():

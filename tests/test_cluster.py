@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -60,6 +61,26 @@ def copy_of_the_project(tmp_path):
     return copy
 
 
+@contextlib.contextmanager
+def killed_at_the_first_epoch(process):
+    """While a sweep runs on a cluster: `process`, with all that it started, is killed as soon as some run trains."""
+    killed = []
+    tell = places.Cluster.submit
+
+    def submit(cluster, run, folder, threads, note, begin):
+        def noted(line):
+            if "epoch" in line and not killed:
+                os.killpg(process.pid, signal.SIGKILL)
+                killed.append(run)
+            note(line)
+
+        return tell(cluster, run, folder, threads, noted, begin)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places.Cluster, "submit", submit)
+        yield killed
+
+
 def test_a_sweep_survives_the_loss_of_a_worker_and_makes_the_same_numbers(images, start, copy_of_the_project, tmp_path, capsys):
     _, said = start("scheduler", "--host", "127.0.0.1", "--port", "0")
     address = wait_for(r"tcp://127\.0\.0\.1:\d+", said)[0]
@@ -69,21 +90,8 @@ def test_a_sweep_survives_the_loss_of_a_worker_and_makes_the_same_numbers(images
         wait_for("Registered to", told)
     grid = ("--labels", "50", "--recipes", "supervised published", "--seeds", "0", "--smoke")
 
-    # The second worker is killed, with all that it started, as soon as it has begun a run.
-    killed = []
-    tell = places.Cluster.submit
-
-    def submit(cluster, run, folder, threads, note, begin):
-        def noted(line):
-            if "epoch" in line and not killed:
-                os.killpg(worker.pid, signal.SIGKILL)
-                killed.append(run)
-            note(line)
-
-        return tell(cluster, run, folder, threads, noted, begin)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(places.Cluster, "submit", submit)
+    # The second worker is killed as soon as it has begun a run.
+    with killed_at_the_first_epoch(worker) as killed:
         sweep.main([*grid, "--scheduler", address, "--outputs", str(tmp_path / "there")])
     assert killed and "2 runs: 0 finished before, 2 to do, 2 at a time on 2 workers of tcp://" in capsys.readouterr().out
     sweep.main([*grid, "--jobs", str(sweep.cores()), "--outputs", str(tmp_path / "here")])
@@ -93,6 +101,42 @@ def test_a_sweep_survives_the_loss_of_a_worker_and_makes_the_same_numbers(images
         (Run(50, "supervised", 0).folder(tmp_path / place) / "model.safetensors").read_bytes() for place in ("there", "here")
     ]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.skipif("KILLS" not in os.environ, reason="make test-faults")
+def test_when_the_scheduler_is_lost_the_sweep_ends_and_the_same_command_completes_it(
+    images, start, copy_of_the_project, tmp_path
+):
+    place = copy_of_the_project("there")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    command = [
+        "--labels",
+        "50",
+        "--recipes",
+        "supervised",
+        "--smoke",
+        "--scheduler",
+        address,
+        "--outputs",
+        str(tmp_path / "outputs"),
+    ]
+
+    def begin():
+        scheduler, said = start("scheduler", "--host", "127.0.0.1", "--port", port)
+        wait_for("Scheduler at", said)
+        _, told = start("worker", address, "--nthreads", "1", "--nworkers", "1", "--death-timeout", "20", cwd=place)
+        wait_for("Registered to", told)
+        return scheduler
+
+    with killed_at_the_first_epoch(begin()) as killed, pytest.raises(SystemExit, match="1 of 1 runs failed; the same command"):
+        sweep.main(command)
+    assert killed and runs.read(Run(50, "supervised", 0).folder(tmp_path / "outputs")) is None
+    begin()
+    sweep.main(command)
+    assert runs.finished(Run(50, "supervised", 0, smoke=True), tmp_path / "outputs")
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
