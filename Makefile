@@ -32,10 +32,10 @@ $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict lab test test-faults smoke ablation trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict lab test test-faults test-browser smoke ablation trust reference bench certify clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
@@ -63,6 +63,9 @@ test: $(READY)  ## run all tests
 
 test-faults: $(READY)  ## kill sweeps at a hundred random moments, and other faults; see that nothing is lost (half an hour)
 	@KILLS=100 $(BIN)/python -m pytest -n0 -s tests/test_faults.py tests/test_cluster.py
+
+test-browser: $(READY)  ## the results page in a headless Chromium (apt install chromium)
+	@$(BIN)/python -m pytest -n0 -rs tests/test_browser.py
 
 smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke

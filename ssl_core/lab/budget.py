@@ -200,6 +200,18 @@ def missing_table(records: list[dict]) -> pd.DataFrame:
     return _labeled(pd.DataFrame(rows, columns=columns).set_index("n_labels"))
 
 
+def runs_table(records: list[dict]) -> str:
+    """Every run, with a link to its notebook from the outputs folder, as a table in Markdown."""
+    lines = ["| labels M | recipe | seed | accuracy | seconds | notebook |", "| ---: | --- | ---: | ---: | ---: | --- |"]
+    for r in sorted(records, key=lambda r: (r["run"]["n_labels"], r["run"]["recipe"], r["run"]["seed"])):
+        run = Run(**r["run"])
+        link = f"[as it ran]({run}/train.ipynb)"
+        lines.append(
+            f"| {run.n_labels} | {run.recipe} | {run.seed} | {100 * r['accuracy']:.2f} % | {r['seconds']:.0f} | {link} |"
+        )
+    return "\n".join(lines)
+
+
 def in_words(results: pd.DataFrame) -> str:
     """The result in a few sentences, Markdown."""
     table = curve(results)

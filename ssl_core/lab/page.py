@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import nbformat
 import pandas as pd
-from nbconvert import HTMLExporter
 
 from ssl_core import recipes
 
-from . import budget, places, plots, runs, stats
+from . import budget, html, places, plots, runs, stats
 
 RESULTS, ABLATION = (runs.ROOT / "notebooks" / f"{name}.ipynb" for name in ("results", "ablation"))
 # The highest published accuracies on MNIST with so many labels, larger networks and GANs included; the README names the sources.
@@ -25,29 +23,6 @@ OTHERS_BEST = {
     "50": "98.94 ± 0.48",
     "10, one a class": "96.5 ± 2.6",
 }
-# A shell of our own: nbconvert's links scripts from the network, and the page must be complete without one.
-SHELL = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; color: #222; }}
-h1, h2, h3 {{ line-height: 1.2; margin-top: 2rem; }}
-img {{ max-width: 100%; height: auto; }}
-table {{ border: 0; border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }}
-th, td {{ padding: 0.25rem 0.75rem; border: 0; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
-th:first-child {{ text-align: left; }}
-code {{ background: #f3f3f3; padding: 0 0.2em; }}
-.anchor-link {{ display: none; }}
-</style>
-</head>
-<body><main>
-{body}
-</main></body>
-</html>
-"""
 
 
 def build(
@@ -73,19 +48,9 @@ def build(
     if done.returncode:
         raise RuntimeError(f"{notebook.name} failed, see {executed}: {places.last_error(done.stdout.splitlines())}")
     page = executed.with_suffix(".html")
-    runs.write_atomically(page, as_page(executed))
+    runs.write_atomically(page, html.as_page(executed))
     print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {page}")
     return True
-
-
-def as_page(notebook: Path) -> str:
-    """An executed notebook as one HTML file without code cells, complete without a network."""
-    exporter = HTMLExporter(
-        template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
-    )
-    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
-    title = re.search(r"<h1[^>]*>(.*?)<", body)[1]
-    return SHELL.format(title=title, body=body)
 
 
 def readme_tables(results: pd.DataFrame) -> dict[str, str]:
