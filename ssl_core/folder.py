@@ -2,7 +2,6 @@
 
 Images lie in `labeled/<class>/` and `unlabeled/`, and, where there are test images, in `test/<class>/`: torchvision's
 convention. Or all lie anywhere in the folder, and its `labels.csv` (`file,label`) names the class of those that have one.
-At the end, other data sets by name, which are brought to measure in the same way.
 """
 
 import csv
@@ -15,26 +14,22 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from PIL import Image, ImageOps
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 
-from .fetch import DataError, from_mirrors
+from .pixels import FORMATS, SIDE, decode, framed, looks
+from .sets import SETS
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
-SIDE = 28  # pixels, of what the network sees
-MOST_PIXELS = 80_000_000  # of an image file; a larger one is hardly meant
 MOST_CLASSES = 1000
 TEST_SHARE = 5  # without test images, one in so many labelled ones is kept to test with
-GREY = 16  # of 255: channels that differ by no more are of one grey
 VERSION = 1  # of how images are read: another one reads them again
 CACHE = Path(__file__).resolve().parents[1] / "data" / "folders"
 LAYOUT = "labeled/<class>/ and unlabeled/, or a labels.csv with the columns file,label"
@@ -283,14 +278,14 @@ def _decode_all(folder: Path, slug: str, found: Found) -> tuple[dict[str, np.nda
     problem = _problem(classes, labels[training], labels[usable & is_test])
     number = {label: c for c, label in enumerate(classes)}
     tensors, files = {}, {}
-    pixels, looks = _looks(folder.name, pixels, training)
+    pixels, look = looks(folder.name, pixels, training)
     for suffix, part in (("", training), ("_test", usable & is_test)):
         which = np.flatnonzero(part)
         which = which[np.argsort(labels[which] == "", kind="stable")]
         tensors[f"x{suffix}"] = np.ascontiguousarray(pixels[which].transpose(0, 3, 1, 2))
         tensors[f"y{suffix}"] = np.array([number.get(label, -1) for label in labels[which]], np.int64)
         files[f"files{suffix}"] = [entries[i][0] for i in which]
-    about = _about(folder.name, slug, classes, tensors) | looks | files
+    about = _about(folder.name, slug, classes, tensors) | look | files
     about |= {"own_test": own_test, "skipped": sorted(found.skipped)}
     return tensors, about | {"problem": problem and f"data={str(folder)!r}: {problem}"}
 
@@ -312,59 +307,6 @@ def _about(title: str, slug: str, classes: list[str], tensors: dict[str, np.ndar
         "skipped": [],
         "problem": "",
     }
-
-
-def decode(path: Path) -> tuple[np.ndarray, str] | str:
-    """An image file as bytes (28, 28, 3) and the digest of its content; or what is wrong with it, in words."""
-    try:
-        content = path.read_bytes()
-        if not content:
-            return "an empty file"
-        with Image.open(BytesIO(content), formats=sorted(set(FORMATS.values()))) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                return _too_large(width * height)
-            image.draft("RGB", (4 * SIDE, 4 * SIDE))  # a JPEG can be decoded at a fraction of its size
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                image = _eight_bits(image)
-            if "A" in image.getbands() or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return framed(image.convert("RGB")), hashlib.sha256(content).hexdigest()
-    except Image.DecompressionBombError:
-        return _too_large(None)
-    except Exception as error:  # Pillow raises whatever a broken file leads to
-        return f"can't be read ({' '.join(str(error).replace(str(path), 'it').split())[:100]})"
-
-
-def framed(image: Image.Image) -> np.ndarray:
-    """An image in colour as bytes (28, 28, 3).
-
-    The longer side is made to measure, and the shorter one filled up on both sides with the commonest colour of the border.
-    """
-    scale = SIDE / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    small = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
-    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    height, width, _ = small.shape
-    frame = np.empty((SIDE, SIDE, 3), np.uint8)
-    frame[:] = np.median(border, axis=0)
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    frame[top : top + height, left : left + width] = small
-    return frame
-
-
-def _too_large(pixels: int | None) -> str:
-    size = f"{pixels / 1e6:.0f} million" if pixels else "many million"
-    return f"{size} pixels: allowed are {MOST_PIXELS // 1_000_000} million"
-
-
-def _eight_bits(image):
-    """An image of more than eight bits a pixel in eight; brightness is kept, as far as it says what white is."""
-    values = np.asarray(image, dtype=np.float64)
-    white = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
-    return Image.fromarray((values / white * 255).round().clip(0, 255).astype(np.uint8))
 
 
 def _drop_contradictions(found: Found, contents: list[str], usable: np.ndarray) -> None:
@@ -421,104 +363,14 @@ def _problem(classes: list[str], labels: np.ndarray, tested: np.ndarray) -> str:
     return ""
 
 
-def _looks(title: str, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, dict]:
-    """The pixels (N, 28, 28, C) as the network will see them, and what is known of them.
-
-    Images without colour have one channel. A background that is even and light becomes dark, and what is on it light: what is
-    shifted into an image, and laid over another, then fits.
-    """
-    which = np.flatnonzero(training)
-    if np.mean([np.ptp(pixels[i], axis=2).max() > GREY for i in which]) < 0.01:
-        pixels = grey(pixels)
-    edge = np.ones((SIDE, SIDE), bool)
-    edge[1:-1, 1:-1] = False
-    border = pixels[which][:, edge].astype(np.int16)
-    background = np.median(border, axis=(0, 1))
-    even = (np.abs(border - background) <= 2 * GREY).all(axis=2).mean() > 0.5
-    inverted = bool(even and background.mean() > 127)
-    if inverted:
-        pixels, background = 255 - pixels, 255 - background
-    # From counts of the 256 levels: exact, and without a copy in floating point.
-    counts = np.stack([np.bincount(pixels[which, :, :, c].ravel(), minlength=256) for c in range(pixels.shape[3])])
-    levels = np.arange(256) / 255
-    mean = counts @ levels / counts.sum(axis=1)
-    std = np.sqrt(counts @ levels**2 / counts.sum(axis=1) - mean**2)
-    if std.max() < 1e-3:
-        raise ValueError(f"data={title!r}: all images are of one colour; there is nothing to tell apart")
-    std = std.clip(1e-3)
-    return pixels, {
-        "channels": len(mean),
-        "mean": mean.tolist(),
-        "std": std.tolist(),
-        "background": float(((background / 255 - mean) / std).mean()),
-        "inverted": inverted,
-    }
-
-
-def grey(pixels: np.ndarray) -> np.ndarray:
-    """Colours (N, 28, 28, 3) as one channel of brightness, by the weights that Pillow uses (ITU-R 601-2)."""
-    grey = np.empty((*pixels.shape[:3], 1), np.uint8)
-    for part in range(0, len(pixels), 1000):
-        grey[part : part + 1000, ..., 0] = (pixels[part : part + 1000].astype(np.uint32) @ (299, 587, 114) + 500) // 1000
-    return grey
-
-
-# Other sets by name: images of any size in memory, brought to measure like those of a folder. Each function is given the
-# data folder and returns x, y, x_test, y_test and the classes; images are (N, H, W), or (N, H, W, 3) in colour.
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
-
-
-def _sklearn_digits(root: Path) -> Arrays:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    found = load_digits()
-    pixels = (found.images * (255 / 16)).round().astype(np.uint8)
-    x, x_test, y, y_test = train_test_split(pixels, found.target, test_size=0.2, stratify=found.target, random_state=0)
-    return x, y, x_test, y_test, tuple("0123456789")
-
-
-def _torchvision(title: str, train: Mapping[str, object], test: Mapping[str, object]) -> Callable[[Path], Arrays]:
-    """A set that torchvision fetches and verifies; `train` and `test` are the arguments that its parts are asked for with."""
-
-    def arrays(root: Path) -> Arrays:
-        from torchvision import datasets
-
-        parts = []
-        for arguments in (train, test):
-            try:
-                found = from_mirrors(lambda arguments=arguments: getattr(datasets, title)(str(root), download=True, **arguments))
-            except Exception as error:
-                raise DataError(
-                    f"{title} is not there, and its mirrors did not give it: {' '.join(str(error).split())[:200]}"
-                ) from None
-            x, y = np.asarray(found.data), np.asarray(found.labels if title == "SVHN" else found.targets)
-            x = x.transpose(0, 2, 1) if title == "EMNIST" else x.transpose(0, 2, 3, 1) if title == "SVHN" else x
-            parts += [x, y[:, 0] if y.ndim == 2 else y]
-        classes = datasets.KMNIST.classes if title == "KMNIST" else "0123456789"
-        return *parts, tuple(classes)
-
-    return arrays
-
-
-SETS: Mapping[str, Callable[[Path], Arrays]] = {
-    "digits": _sklearn_digits,
-    "kmnist": _torchvision("KMNIST", {"train": True}, {"train": False}),
-    "emnist-digits": _torchvision("EMNIST", {"split": "digits", "train": True}, {"split": "digits", "train": False}),
-    "qmnist": _torchvision("QMNIST", {"what": "train"}, {"what": "test10k"}),
-    "usps": _torchvision("USPS", {"train": True}, {"train": False}),
-    "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
-}
-
-
 def _collect(name: str) -> tuple[dict[str, np.ndarray], dict]:
     """The tensors of a set by name, and what is known of them."""
     x, y, x_test, y_test, classes = SETS[name](CACHE.parent)
     every = np.concatenate([x, x_test])
     pixels = np.stack([framed(Image.fromarray(image).convert("RGB")) for image in every])
-    pixels, looks = _looks(name, pixels, np.arange(len(every)) < len(x))
+    pixels, look = looks(name, pixels, np.arange(len(every)) < len(x))
     pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     tensors = {"x": pixels[: len(x)], "x_test": pixels[len(x) :], "y": y.astype(np.int64), "y_test": y_test.astype(np.int64)}
     names = [f"{i}" for i in range(len(every))]
     files = {"files": names[: len(x)], "files_test": names[len(x) :]}
-    return tensors, _about(name, name, list(classes), tensors) | looks | files
+    return tensors, _about(name, name, list(classes), tensors) | look | files

@@ -10,6 +10,7 @@ from PIL import Image
 from ssl_core import data, folder
 from ssl_core.fetch import DataError
 from ssl_core.folder import known, load
+from ssl_core.pixels import decode
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +115,7 @@ def test_any_size_is_centred_and_filled_up_with_the_border(tmp_path, size):
     inside = [slice(side // 4, side - side // 4) for side in size[::-1]]
     pixels[tuple(inside)] = 10  # a dark middle, half as long and as wide
     write(tmp_path / "image.png", pixels)
-    found, _ = folder.decode(tmp_path / "image.png")
+    found, _ = decode(tmp_path / "image.png")
     assert found.shape == (28, 28, 3) and found[14, 14, 0] < 110
     if min(size) > 1:
         assert found[0, 0, 0] == found[27, 27, 0] == 200
@@ -140,7 +141,7 @@ def test_kinds_of_image_files(tmp_path, digits, kind):
         exif[0x0112] = 6  # to be turned by a quarter to the right when it is shown
         options, image, suffix = {"exif": exif}, image.transpose(Image.Transpose.ROTATE_90), "png"
     image.save(tmp_path / f"image.{suffix}", **options)
-    pixels, _ = folder.decode(tmp_path / f"image.{suffix}")
+    pixels, _ = decode(tmp_path / f"image.{suffix}")
     expected = 255 - grey if kind == "alpha" else grey
     assert np.abs(pixels.astype(int) - expected[..., None]).max() <= (60 if kind == "jpg" else 3 if kind == "palette" else 1)
 

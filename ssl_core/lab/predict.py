@@ -22,6 +22,7 @@ from ssl_core import data, folder, train
 from ssl_core.augment import Augment
 from ssl_core.fetch import DataError
 from ssl_core.model import Net
+from ssl_core.pixels import SIDE, decode, grey
 
 from . import runs, shared, stats, sweep
 from .runs import Run
@@ -101,14 +102,14 @@ def read_images(place: Path, trained: Trained) -> tuple[list[str], Tensor, list[
         raise ValueError(f"IMAGES={str(place)!r}: allowed is a folder of images")
     files, skipped = folder.images_below(place)
     with ThreadPoolExecutor(sweep.cores()) as threads:
-        decoded = list(threads.map(lambda file: folder.decode(place / file), files))
+        decoded = list(threads.map(lambda file: decode(place / file), files))
     skipped += [(file, why) for file, why in zip(files, decoded, strict=True) if isinstance(why, str)]
     read = {file: found[0] for file, found in zip(files, decoded, strict=True) if not isinstance(found, str)}
     if not read:
         raise ValueError(f"IMAGES={str(place)!r}: no image that can be read among {len(files) + len(skipped)} files")
     pixels = np.stack(list(read.values()))
     if len(trained.mean) == 1:
-        pixels = folder.grey(pixels)
+        pixels = grey(pixels)
     pixels = 255 - pixels if trained.inverted else pixels
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
     return list(read), data.normalised(tensor, trained.mean, trained.std), skipped
@@ -161,7 +162,7 @@ def export(trained: Trained, path: Path) -> None:
         import onnx
     except ImportError:
         raise ValueError(f"ONNX={str(path)!r}: needs onnx; install it: .venv/bin/pip install '.[onnx]'") from None
-    example = (torch.zeros(2, len(trained.mean), folder.SIDE, folder.SIDE),)
+    example = (torch.zeros(2, len(trained.mean), SIDE, SIDE),)
     batch = {"pixels": {0: torch.export.Dim("images")}}
     names = {"input_names": ["pixels"], "output_names": ["probabilities"], "dynamic_shapes": batch}
     written = torch.onnx.export(Portable(trained).eval(), example, dynamo=True, verbose=False, **names).model_proto
