@@ -65,6 +65,16 @@ def test_ablation(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_explore(outputs):
+    """In the runs from above; what the menus show at first is kept with the notebook."""
+    copy = execute(outputs, "explore.ipynb", {"outputs": str(outputs)})
+    state = json.loads(copy.read_text())["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    pictures = [output for each in state.values() for output in each["state"].get("outputs", []) if "image/png" in str(output)]
+    assert len(pictures) >= 6
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_choose(outputs):
     """With features of a few steps, those of the smoke runs above."""
     copy = execute(outputs, "choose.ipynb", {"n_labels": 12, "n_seeds": 1, "steps": 3})

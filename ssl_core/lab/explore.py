@@ -1,0 +1,170 @@
+"""What `notebooks/explore.ipynb` shows of finished runs, by the choices of whoever looks at it.
+
+Each method of `Explorer` makes a figure; `choose` puts menus and sliders for its arguments above it.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ssl_core import data, train
+from ssl_core.augment import Augment
+from ssl_core.model import Net
+
+from . import answers, cost, plots, runs, shared
+from .runs import Run
+
+MAPPED = 1000  # test images on a map
+
+
+def choose(show: Callable[..., object], **choices: list | tuple) -> dict[str, object]:
+    """Displays what `show` returns, below a control for each argument: a menu for a list, a slider for (low, high, step, value).
+
+    Returns the controls. Without ipywidgets it is displayed once, with the first of each list and the value of each slider.
+    """
+    first = {name: given[0] if isinstance(given, list) else given[3] for name, given in choices.items()}
+
+    def displayed(**chosen: object) -> None:
+        if (found := show(**chosen)) is not None:
+            display(found)
+
+    try:
+        import ipywidgets as widgets
+    except ImportError:
+        displayed(**first)
+        return {}
+    wide = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="30em")}
+    controls = {}
+    for name, given in choices.items():
+        described = {"description": name.replace("_", " "), **wide}
+        if isinstance(given, list):
+            controls[name] = widgets.Dropdown(options=given, **described)
+        else:
+            low, high, step, value = given
+            kind = widgets.FloatSlider if isinstance(step, float) else widgets.IntSlider
+            controls[name] = kind(value=value, min=low, max=high, step=step, continuous_update=False, **described)
+    display(widgets.VBox(list(controls.values())), widgets.interactive_output(displayed, controls))
+    return controls
+
+
+class Explorer:
+    """The finished runs on one data set, of one way to draw labels. Raises LookupError if there is none."""
+
+    def __init__(self, outputs: Path, data_name: str = "mnist", draw: str = "random"):
+        found = [r for r in runs.records(outputs) if (r["run"]["data"], r["run"]["draw"]) == (data_name, draw)]
+        found = [r for r in found if not r["run"].get("wrong_labels") and not r["run"].get("fold")]
+        if not found:
+            raise LookupError(f"no finished run of data={data_name!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
+        self.outputs, self.images = outputs, data.load(data_name, runs.ROOT / "data")
+        found.sort(key=lambda r: (plots.order(r["run"]["recipe"]), r["run"]["n_labels"], r["run"]["seed"]))
+        self.records = {self._name(r): r for r in found}
+        self.results = runs.table(runs.select(found, data_name, draw))
+
+    @staticmethod
+    def _name(record: dict) -> str:
+        run = record["run"]
+        return f"{run['recipe']}, M = {run['n_labels']}, seed {run['seed']}" + ("" if record["current"] else " (older code)")
+
+    @property
+    def names(self) -> list[str]:
+        """What the runs are called in menus; those of older code say so."""
+        return list(self.records)
+
+    def curves(self, run: str) -> Figure:
+        """What was minimised, and how it fell."""
+        record = self.records[run]
+        display(Markdown(f"**{100 * record['accuracy']:.2f} %** of the test images, after {record['seconds']:.0f} s of training"))
+        return plots.loss_curves(record["history"], record["recipe"]["weights"])
+
+    def confusion(self, run: str) -> Figure:
+        """Which classes are taken for which."""
+        return plots.confusion_matrix(np.array(self.records[run]["confusion"]), self.images.classes, run)
+
+    def recall(self, recipe: str) -> Figure:
+        """Of each class the share that was recognised, over the number of labels."""
+        counts: dict[tuple[str, int], np.ndarray] = {}
+        for record in self.records.values():
+            key = record["run"]["recipe"], record["run"]["n_labels"]
+            counts[key] = counts.get(key, 0) + np.array(record["confusion"])
+        shares = {key: each.diagonal() / each.sum(axis=1).clip(1) for key, each in counts.items()}
+        return plots.recall_by_labels(shares, self.images.classes, recipe)
+
+    def cell(self, run: str, true: str, said: str) -> Figure | Markdown:
+        """The test images of one cell of the confusion matrix, the surest answer first."""
+        probabilities = self.probabilities(run)
+        confidence, answer = probabilities.max(dim=1)
+        classes = self.images.classes
+        inside = (self.images.y_test == classes.index(true)) & (answer == classes.index(said))
+        which = torch.nonzero(inside).flatten()
+        if not len(which):
+            return Markdown(f"No {true} was read as {said}.")
+        which = which[confidence[which].argsort(descending=True)]
+        title = f"{run}: {len(which)} times {true} read as {said}" + (", the 40 surest" if len(which) > 40 else "")
+        return plots.images(self.images.x_test[which[:40]], [f"{100 * c:.0f} %" for c in confidence[which[:40]]], 10, title=title)
+
+    @cache  # noqa: B019 - an explorer lives as long as its notebook
+    def probabilities(self, run: str) -> Tensor:
+        """Of the test images, as the run kept them."""
+        record = self.records[run]["run"]
+        kept = self.outputs / str(Run(**record)) / "predictions.safetensors"
+        return load_file(kept)["probabilities"]
+
+    def model(self, run: str) -> Net:
+        """The trained network."""
+        model = Net(len(self.images.classes), self.images.x.shape[1]).to(memory_format=torch.channels_last)
+        model.load_state_dict(load_file(self.outputs / str(Run(**self.records[run]["run"])) / "model.safetensors"))
+        return model.requires_grad_(False)
+
+    @cache  # noqa: B019
+    def map(self, run: str) -> Figure:
+        """Features of test images, and of the labelled ones, in two dimensions (t-SNE, van der Maaten & Hinton 2008)."""
+        from sklearn.manifold import TSNE
+
+        settings = Run(**self.records[run]["run"])
+        typical = shared.typical(self.images, settings) if settings.draw == "typical" else None
+        labeled = data.split(self.images.y, settings.n_labels, settings.seed, settings.draw, typical).labeled[:MAPPED]
+        x = torch.cat([self.images.x_test[:MAPPED], self.images.x[labeled]])
+        y = torch.cat([self.images.y_test[:MAPPED], self.images.y[labeled]]).numpy()
+        place = TSNE(random_state=0, init="pca").fit_transform(train.embed(self.model(run), x).numpy())
+        known = np.arange(len(x)) >= len(x) - len(labeled)
+        figure, axis = plt.subplots(figsize=(7.5, 6))
+        for c, name in enumerate(self.images.classes[: plots.MOST_ROWS]):
+            axis.scatter(*place[(y == c) & ~known].T, s=8, color=plt.cm.tab20(c % 20), label=name, alpha=0.7)
+        axis.scatter(*place[known].T, s=30, facecolors="none", edgecolors="black", linewidths=0.8, label="labelled")
+        axis.set(xticks=[], yticks=[], title=f"{run}: near is alike for the network")
+        axis.legend(fontsize=8, markerscale=2, bbox_to_anchor=(1, 1), loc="upper left")
+        plt.close(figure)
+        return figure
+
+    def distorted(self, rotation: int, scale: float, shear: int, translate: float, elastic: float, clutter: int) -> Figure:
+        """Eight images, and three distorted copies of each."""
+        augment = Augment(
+            rotation=(-rotation, rotation),
+            scale=(1 - scale, 1 + scale),
+            shear=(-shear, shear),
+            translate=(-translate, translate),
+            elastic=elastic,
+            clutter=clutter,
+        )
+        eight, generator = self.images.x[:8], torch.Generator().manual_seed(0)
+        rows = [eight, *(augment(eight, generator) for _ in range(3))]
+        titles = [name for name in ("image", "copy", "another", "a third") for _ in range(8)]
+        return plots.images(torch.cat(rows), titles, columns=8)
+
+    def budget(self, cents_per_label: float, cents_per_error: float, future_images: int, target_accuracy: float) -> Figure | None:
+        """What labels and mistakes cost, which number of labels is cheapest in all, and which reaches the target."""
+        if self.results.empty:
+            display(Markdown("No run of today's code by one of the recipes to compare: `make sweep` trains them."))
+            return None
+        # A label's price as a wage: an hour for each.
+        prices = cost.Prices(3600, cents_per_label / 100, 0.05, cents_per_error / 100, future_images)
+        display(Markdown(answers.in_words(answers.answers(self.results, prices, target_accuracy / 100), prices)))
+        return plots.total_cost(cost.costs(self.results, prices))
