@@ -171,7 +171,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("fault", [out_of_memory, full_disk, read_only], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("fault", [full_disk, *([out_of_memory, read_only] if LONG else [])], ids=lambda fault: fault.__name__)
 def test_a_run_that_fails_for_its_surroundings_is_done_by_the_same_command_again(small_disk, undisturbed, report, fault):
     outputs = shutil.copytree(undisturbed, small_disk, dirs_exist_ok=True)
     shutil.rmtree(DISTURBED.folder(outputs))

@@ -25,6 +25,13 @@ def execute(outputs, name, parameters):
     return copy
 
 
+def prepare(outputs, name, parameters):
+    """The copy with its parameters, for nbval to execute."""
+    copy = outputs / name
+    papermill.execute_notebook(runs.ROOT / "notebooks" / name, copy, parameters, kernel_name="python3", prepare_only=True)
+    return copy
+
+
 def nbval(copy):
     """`pytest --nbval-lax` runs each cell again and fails if one raises: the notebooks' own asserts decide."""
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "300", "-p", "no:cacheprovider"]
@@ -76,20 +83,16 @@ def test_explore(outputs):
 
 
 def test_choose(outputs):
-    """With features of a few steps, those of the smoke runs above."""
-    copy = execute(outputs, "choose.ipynb", {"n_labels": 12, "n_seeds": 1, "steps": 3})
-    assert copy.read_text().count("image/png") >= 4
-    checked = nbval(copy)
+    """On the smallest data set, with features of a few steps."""
+    checked = nbval(prepare(outputs, "choose.ipynb", {"data": "digits", "n_labels": 12, "n_seeds": 1, "steps": 3}))
     assert checked.returncode == 0, checked.stdout
 
 
 def test_own_images(outputs):
-    copy = execute(outputs, "own_images.ipynb", {"smoke": True, "folder": str(outputs / "own")})
-    said = copy.read_text()
-    assert said.count("image/png") >= 3 and "of 100 right" in said
-    assert "35 images to test with, taken from the labelled ones" in said
-    checked = nbval(copy)
+    checked = nbval(prepare(outputs, "own_images.ipynb", {"smoke": True, "folder": str(outputs / "own")}))
     assert checked.returncode == 0, checked.stdout
+    (run,) = (outputs / "own").glob("scans-*/supervised/m160/seed0")
+    assert (run / "predictions.csv").exists() and (run / "pseudo_labels.csv").exists()
 
 
 def test_nbval_notices_a_cell_that_fails(outputs):

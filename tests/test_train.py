@@ -194,7 +194,7 @@ def test_a_labelled_image_comes_up_at_least_as_often_as_an_unlabelled_one(n_l):
     n_u = 60_000 - n_l
     ((labeled, unlabeled), *_) = train.IndexBatches(n_l, n_u, BEST, generator()).epoch()
     assert (len(labeled), len(unlabeled)) == BEST.batch_for(n_l, n_u) and len(labeled) + len(unlabeled) == 192
-    assert len(labeled) / n_l >= 0.98 * len(unlabeled) / n_u
+    assert (len(labeled) + 0.5) / n_l >= (len(unlabeled) - 0.5) / n_u, "but for the half of an image that is rounded away"
     assert BEST.batch_for(6000, 54_000) == (32, 160) and BEST.batch_for(60_000, 0) == (192, 0)
     assert SUPERVISED.batch_for(n_l, n_u) == (128, 0)
 
