@@ -14,8 +14,6 @@ from ssl_core.lab import explore, runs
 from ssl_core.lab.runs import Run
 from ssl_core.model import untrained
 
-RUN = Run(50, "supervised", 0, data="digits", smoke=True)
-
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):

@@ -19,7 +19,7 @@ from ssl_core import data, train
 from ssl_core.augment import Augment
 from ssl_core.model import Net
 
-from . import answers, cost, plots, runs, shared
+from . import answers, budget, cost, plots, runs, shared
 from .runs import Run
 
 MAPPED = 1000  # test images on a map
@@ -90,10 +90,7 @@ class Explorer:
 
     def recall(self, recipe: str) -> Figure:
         """Of each class the share that was recognised, over the number of labels."""
-        counts: dict[tuple[str, int], np.ndarray] = {}
-        for record in self.records.values():
-            key = record["run"]["recipe"], record["run"]["n_labels"]
-            counts[key] = counts.get(key, 0) + np.array(record["confusion"])
+        counts = budget.confusions(list(self.records.values()))
         shares = {key: each.diagonal() / each.sum(axis=1).clip(1) for key, each in counts.items()}
         return plots.recall_by_labels(shares, self.images.classes, recipe)
 
@@ -113,9 +110,7 @@ class Explorer:
     @cache  # noqa: B019 - an explorer lives as long as its notebook
     def probabilities(self, run: str) -> Tensor:
         """Of the test images, as the run kept them."""
-        record = self.records[run]["run"]
-        kept = self.outputs / str(Run(**record)) / "predictions.safetensors"
-        return load_file(kept)["probabilities"]
+        return torch.from_numpy(runs.probabilities(Run(**self.records[run]["run"]), self.outputs))
 
     def model(self, run: str) -> Net:
         """The trained network."""
