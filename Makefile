@@ -62,7 +62,7 @@ test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests
 
 test-faults: $(READY)  ## kill sweeps at a hundred random moments, and other faults; see that nothing is lost (half an hour)
-	@KILLS=100 $(BIN)/python -m pytest -n0 -s tests/test_faults.py tests/test_cluster.py
+	@KILLS=100 $(BIN)/python -m pytest -n0 -s --timeout 3600 tests/test_faults.py tests/test_cluster.py
 
 test-browser: $(READY)  ## the results page in a headless Chromium (apt install chromium)
 	@$(BIN)/python -m pytest -n0 -rs tests/test_browser.py

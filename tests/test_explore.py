@@ -42,11 +42,14 @@ def test_runs_of_older_code_are_shown_and_marked(explorer):
 
 def test_each_view_of_a_run_is_a_figure(explorer):
     name = explorer.names[0]
-    for show in (explorer.curves, explorer.confusion, explorer.map):
+    for show in (explorer.confusion, explorer.map):
         assert isinstance(show(name), Figure)
+    said, figure = explorer.curves(name)
+    assert " %** of the test images" in said.data and isinstance(figure, Figure)
     assert isinstance(explorer.recall("supervised"), Figure)
     assert isinstance(explorer.distorted(10, 0.1, 6, 2.0, 0.4, 9), Figure)
-    assert isinstance(explorer.budget(3.0, 10.0, 10_000, 99.0), Figure)
+    said, figure = explorer.budget(3.0, 10.0, 10_000, 99.0)
+    assert "Cheapest in all" in said.data and isinstance(figure, Figure)
 
 
 def test_a_cell_holds_the_images_that_the_matrix_counts_the_surest_first(explorer):
@@ -71,19 +74,47 @@ def test_no_runs_and_the_command_that_makes_them(tmp_path):
         explore.Explorer(tmp_path)
 
 
-def test_controls_call_what_they_stand_for():
+def shown_and_replaced(monkeypatch):
+    """What is displayed, and what takes its place, as texts, in order."""
     seen = []
+
+    class Handle:
+        def update(self, now):
+            seen.append(f"now {now.data}")
+
+    def display(*things, **_):
+        seen.extend(thing.data for thing in things if isinstance(thing, Markdown))
+        return Handle()
+
+    monkeypatch.setattr(explore, "display", display)
+    return seen
+
+
+def test_what_is_shown_follows_the_controls(monkeypatch):
+    seen = shown_and_replaced(monkeypatch)
     controls = explore.choose(
-        lambda **chosen: seen.append(chosen), run=["a", "b"], turn=(0, 45, 1, 10), scale=(0.0, 0.5, 0.05, 0.1)
+        lambda **chosen: (Markdown(f"{chosen}"), Markdown("below")),
+        run=["a", "b"],
+        turn=(0, 45, 1, 10),
+        scale=(0.0, 0.5, 0.05, 0.1),
     )
-    assert seen == [{"run": "a", "turn": 10, "scale": 0.1}]
+    assert seen == ["{'run': 'a', 'turn': 10, 'scale': 0.1}", "below"]
     controls["run"].value = "b"
     controls["turn"].value = 30
-    assert seen[1:] == [{"run": "b", "turn": 10, "scale": 0.1}, {"run": "b", "turn": 30, "scale": 0.1}]
+    assert seen[2::2] == ["now {'run': 'b', 'turn': 10, 'scale': 0.1}", "now {'run': 'b', 'turn': 30, 'scale': 0.1}"]
+    assert seen[3::2] == ["now below"] * 2
+
+
+def test_an_error_is_shown_in_the_place_of_the_picture(monkeypatch):
+    seen = shown_and_replaced(monkeypatch)
+    controls = explore.choose(lambda n: Markdown(f"{12 // n}"), n=(0, 9, 1, 4))
+    controls["n"].value = 0
+    controls["n"].value = 6
+    assert seen == ["3", "now **ZeroDivisionError:** integer division or modulo by zero", "now 2"]
 
 
 def test_without_widgets_the_first_choice_is_shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    seen = []
-    assert explore.choose(lambda **chosen: seen.append(chosen), run=["a", "b"], turn=(0, 45, 1, 10)) == {}
-    assert seen == [{"run": "a", "turn": 10}]
+    seen = shown_and_replaced(monkeypatch)
+    assert explore.choose(lambda **chosen: Markdown(f"{chosen}"), run=["a", "b"], turn=(0, 45, 1, 10)) == {}
+    assert seen == ["{'run': 'a', 'turn': 10}"]

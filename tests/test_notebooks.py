@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import nbformat
 import papermill
 import pytest
 
@@ -75,9 +76,9 @@ def test_ablation(outputs):
 def test_explore(outputs):
     """In the runs from above; what the menus show at first is kept with the notebook."""
     copy = execute(outputs, "explore.ipynb", {"outputs": str(outputs)})
-    state = json.loads(copy.read_text())["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
-    pictures = [output for each in state.values() for output in each["state"].get("outputs", []) if "image/png" in str(output)]
-    assert len(pictures) >= 6
+    shown = [output for cell in nbformat.read(copy, 4).cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in shown) >= 6
+    assert "OutputModel" not in copy.read_text(), "nbclient may wait for ever for such a widget (its issue 312)"
     checked = nbval(copy)
     assert checked.returncode == 0, checked.stdout
 

@@ -4,7 +4,7 @@ Each method of `Explorer` makes a figure; `choose` puts menus and sliders for it
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -28,31 +28,53 @@ MAPPED = 1000  # test images on a map
 def choose(show: Callable[..., object], **choices: list | tuple) -> dict[str, object]:
     """Displays what `show` returns, below a control for each argument: a menu for a list, a slider for (low, high, step, value).
 
-    Returns the controls. Without ipywidgets it is displayed once, with the first of each list and the value of each slider.
+    Returns the controls. What is displayed, one thing or a tuple of as many each time, is replaced when a control moves, and
+    stays in the saved notebook. Without ipywidgets it is displayed once, with the first of each list and each slider's value.
     """
-    first = {name: given[0] if isinstance(given, list) else given[3] for name, given in choices.items()}
+    chosen = {name: given[0] if isinstance(given, list) else given[3] for name, given in choices.items()}
+    controls = _controls(choices)
+    # Not in ipywidgets' Output: whoever executes a notebook without a browser may wait for ever for it (nbclient, issue 312).
+    handles = [display(each, display_id=True) for each in _parts(show(**chosen))]
 
-    def displayed(**chosen: object) -> None:
-        if (found := show(**chosen)) is not None:
-            display(found)
+    def update(name: str, change: dict) -> None:
+        chosen[name] = change["new"]
+        try:
+            found = _parts(show(**chosen))
+        except Exception as error:  # it would be lost in a log, and the old picture be taken for the new one
+            found = (Markdown(f"**{type(error).__name__}:** {error}"),) * len(handles)
+        for handle, each in zip(handles, found, strict=True):
+            handle.update(each)
 
+    for name, control in controls.items():
+        control.observe(partial(update, name), "value")
+    return controls
+
+
+def _controls(choices: dict[str, list | tuple]) -> dict[str, object]:
+    """Displays the menus and sliders, and returns them by name; none without ipywidgets."""
     try:
         import ipywidgets as widgets
     except ImportError:
-        displayed(**first)
         return {}
-    wide = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="30em")}
     controls = {}
     for name, given in choices.items():
-        described = {"description": name.replace("_", " "), **wide}
+        described = {
+            "description": name.replace("_", " "),
+            "style": {"description_width": "initial"},
+            "layout": widgets.Layout(width="30em"),
+        }
         if isinstance(given, list):
             controls[name] = widgets.Dropdown(options=given, **described)
         else:
             low, high, step, value = given
             kind = widgets.FloatSlider if isinstance(step, float) else widgets.IntSlider
             controls[name] = kind(value=value, min=low, max=high, step=step, continuous_update=False, **described)
-    display(widgets.VBox(list(controls.values())), widgets.interactive_output(displayed, controls))
+    display(widgets.VBox(list(controls.values())))
     return controls
+
+
+def _parts(found: object) -> tuple:
+    return found if isinstance(found, tuple) else (found,)
 
 
 class Explorer:
@@ -78,11 +100,11 @@ class Explorer:
         """What the runs are called in menus; those of older code say so."""
         return list(self.records)
 
-    def curves(self, run: str) -> Figure:
-        """What was minimised, and how it fell."""
+    def curves(self, run: str) -> tuple[Markdown, Figure]:
+        """What came out; what was minimised, and how it fell."""
         record = self.records[run]
-        display(Markdown(f"**{100 * record['accuracy']:.2f} %** of the test images, after {record['seconds']:.0f} s of training"))
-        return plots.loss_curves(record["history"], record["recipe"]["weights"])
+        said = f"**{100 * record['accuracy']:.2f} %** of the test images, after {record['seconds']:.0f} s of training"
+        return Markdown(said), plots.loss_curves(record["history"], record["recipe"]["weights"])
 
     def confusion(self, run: str) -> Figure:
         """Which classes are taken for which."""
@@ -154,12 +176,14 @@ class Explorer:
         titles = [name for name in ("image", "copy", "another", "a third") for _ in range(8)]
         return plots.images(torch.cat(rows), titles, columns=8)
 
-    def budget(self, cents_per_label: float, cents_per_error: float, future_images: int, target_accuracy: float) -> Figure | None:
+    def budget(
+        self, cents_per_label: float, cents_per_error: float, future_images: int, target_accuracy: float
+    ) -> tuple[Markdown, Figure | Markdown]:
         """What labels and mistakes cost, which number of labels is cheapest in all, and which reaches the target."""
         if self.results.empty:
-            display(Markdown("No run of today's code by one of the recipes to compare: `make sweep` trains them."))
-            return None
+            said = "No run of today's code by one of the recipes to compare: `make sweep` trains them."
+            return Markdown(said), Markdown("")
         # A label's price as a wage: an hour for each.
         prices = cost.Prices(3600, cents_per_label / 100, 0.05, cents_per_error / 100, future_images)
-        display(Markdown(answers.in_words(answers.answers(self.results, prices, target_accuracy / 100), prices)))
-        return plots.total_cost(cost.costs(self.results, prices))
+        said = answers.in_words(answers.answers(self.results, prices, target_accuracy / 100), prices)
+        return Markdown(said), plots.total_cost(cost.costs(self.results, prices))
