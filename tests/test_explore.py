@@ -2,15 +2,21 @@
 
 import json
 import sys
+from base64 import b64encode
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from IPython.display import Markdown
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ssl_core import data, train
 from ssl_core.lab import explore, runs
+from ssl_core.lab.pad import BOX, centred
 from ssl_core.lab.runs import Run
 from ssl_core.model import untrained
 
@@ -65,8 +71,67 @@ def test_a_cell_holds_the_images_that_the_matrix_counts_the_surest_first(explore
 
 
 def test_the_model_is_the_trained_one(explorer):
-    read = train.probabilities(explorer.model(explorer.names[0]), explorer.images.x_test)
-    assert torch.allclose(read, explorer.probabilities(explorer.names[0]), atol=1e-6)
+    name = explorer.names[0]
+    read = train.probabilities(explorer.trained(name).model, explorer.images.x_test)
+    assert torch.allclose(read, explorer.probabilities(name), atol=1e-6)
+
+
+def as_pad(ink):
+    """What a pad holds on which `ink` (H, W) is drawn."""
+    file = BytesIO()
+    Image.fromarray(ink).convert("RGBA").save(file, "PNG")
+    return "data:image/png;base64," + b64encode(file.getvalue()).decode()
+
+
+def test_a_drawing_is_read_by_two_runs(explorer):
+    ink = np.zeros((280, 280), np.uint8)
+    ink[40:240, 130:150] = 255
+    for drawing, title in (
+        (as_pad(ink), "what the network sees"),
+        (as_pad(0 * ink), "nothing drawn yet: a test image"),
+        ("", "noth"),
+    ):
+        said, figure = explorer.drawn(drawing, *explorer.names)
+        assert said.data.count("**") == 4 and " %)" in said.data
+        assert figure.axes[0].get_title().startswith(title) and len(figure.axes) == 3
+        assert sum(bar.get_width() for bar in figure.axes[1].patches) == pytest.approx(100, abs=0.1)
+    assert len(explorer.drawn("", *explorer.names[:1] * 2)[1].axes) == 2, "one run, compared with itself, is shown once"
+
+
+def test_a_drawing_is_centred_as_mnist_is(images):
+    """Real digits, ten times as large and moved to a corner, come back to where they were, but for the smoothing."""
+    look = data.known("mnist")
+    digits = (images.x_test[:200, 0] * look.std[0] + look.mean[0]).mul(255).round().byte().numpy()
+    for i, digit in enumerate(digits):
+        ink = np.zeros((400, 400), np.uint8)
+        large = np.asarray(Image.fromarray(digit).resize((280, 280), Image.Resampling.NEAREST))
+        corner = (i % 3 * 60, i % 2 * 120)
+        ink[corner[0] : corner[0] + 280, corner[1] : corner[1] + 280] = large
+        found = centred(ink)
+        assert np.abs(found.astype(int) - digit).mean() < 1, i
+
+
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    top=st.integers(0, 50),
+    left=st.integers(0, 50),
+    ink=st.integers(1, 255),
+)
+def test_any_drawing_fits(width, height, top, left, ink):
+    drawing = np.zeros((400, 400), np.uint8)
+    drawing[top : top + height, left : left + width] = ink
+    found = centred(drawing)
+    rows, columns = found.any(axis=1).nonzero()[0], found.any(axis=0).nonzero()[0]
+    assert found.shape == (28, 28) and max(np.ptp(rows), np.ptp(columns)) == BOX - 1
+    assert 13 <= rows.mean() <= 14.5 and 13 <= columns.mean() <= 14.5
+    assert centred(0 * drawing) is None
+
+
+def test_without_the_package_there_is_no_pad(monkeypatch):
+    assert explore.pad().value == ""
+    monkeypatch.setitem(sys.modules, "ssl_core.lab.pad", None)
+    assert explore.pad() == ""
 
 
 def test_no_runs_and_the_command_that_makes_them(tmp_path):

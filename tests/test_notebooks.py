@@ -83,6 +83,15 @@ def test_explore(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_live(outputs):
+    """The curve that grew is one figure in the notebook."""
+    copy = execute(outputs, "live.ipynb", {"recipe": "supervised", "data": "digits", "smoke": True})
+    (_,) = (o for cell in nbformat.read(copy, 4).cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {}))
+    assert "of the test images, after" in copy.read_text() and "begins" not in copy.read_text()
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_choose(outputs):
     """On the smallest data set, with features of a few steps."""
     checked = nbval(prepare(outputs, "choose.ipynb", {"data": "digits", "n_labels": 12, "n_seeds": 1, "steps": 3}))

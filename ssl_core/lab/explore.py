@@ -12,14 +12,12 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ssl_core import data, train
 from ssl_core.augment import Augment
-from ssl_core.model import Net
 
-from . import answers, budget, cost, plots, runs, shared
+from . import answers, budget, cost, plots, predict, runs, shared
 from .runs import Run
 
 MAPPED = 1000  # test images on a map
@@ -28,10 +26,11 @@ MAPPED = 1000  # test images on a map
 def choose(show: Callable[..., object], **choices: list | tuple) -> dict[str, object]:
     """Displays what `show` returns, below a control for each argument: a menu for a list, a slider for (low, high, step, value).
 
-    Returns the controls. What is displayed, one thing or a tuple of as many each time, is replaced when a control moves, and
-    stays in the saved notebook. Without ipywidgets it is displayed once, with the first of each list and each slider's value.
+    A choice may also be a widget that has a `value`, or that value alone, which no one can change. Returns the controls. What is
+    displayed, one thing or a tuple of as many each time, is replaced when a control moves, and stays in the saved notebook.
+    Without ipywidgets it is displayed once, with the first of each list and each slider's value.
     """
-    chosen = {name: given[0] if isinstance(given, list) else given[3] for name, given in choices.items()}
+    chosen = {name: _first(given) for name, given in choices.items()}
     controls = _controls(choices)
     # Not in ipywidgets' Output: whoever executes a notebook without a browser may wait for ever for it (nbclient, issue 312).
     handles = [display(each, display_id=True) for each in _parts(show(**chosen))]
@@ -50,6 +49,20 @@ def choose(show: Callable[..., object], **choices: list | tuple) -> dict[str, ob
     return controls
 
 
+def pad() -> object:
+    """A square to draw on; without the package for it what such a square holds while it is empty."""
+    try:
+        from .pad import Pad
+    except ImportError:
+        return ""
+    return Pad()
+
+
+def _first(given: object) -> object:
+    """What is chosen before anybody chooses."""
+    return given[0] if isinstance(given, list) else given[3] if isinstance(given, tuple) else getattr(given, "value", given)
+
+
 def _controls(choices: dict[str, list | tuple]) -> dict[str, object]:
     """Displays the menus and sliders, and returns them by name; none without ipywidgets."""
     try:
@@ -65,10 +78,12 @@ def _controls(choices: dict[str, list | tuple]) -> dict[str, object]:
         }
         if isinstance(given, list):
             controls[name] = widgets.Dropdown(options=given, **described)
-        else:
+        elif isinstance(given, tuple):
             low, high, step, value = given
             kind = widgets.FloatSlider if isinstance(step, float) else widgets.IntSlider
             controls[name] = kind(value=value, min=low, max=high, step=step, continuous_update=False, **described)
+        elif isinstance(given, widgets.Widget):
+            controls[name] = given
     display(widgets.VBox(list(controls.values())))
     return controls
 
@@ -134,11 +149,28 @@ class Explorer:
         """Of the test images, as the run kept them."""
         return torch.from_numpy(runs.probabilities(Run(**self.records[run]["run"]), self.outputs))
 
-    def model(self, run: str) -> Net:
+    @cache  # noqa: B019
+    def trained(self, run: str) -> predict.Trained:
         """The trained network."""
-        model = Net(len(self.images.classes), self.images.x.shape[1]).to(memory_format=torch.channels_last)
-        model.load_state_dict(load_file(self.outputs / str(Run(**self.records[run]["run"])) / "model.safetensors"))
-        return model.requires_grad_(False)
+        return predict.load(self.outputs / str(Run(**self.records[run]["run"])))
+
+    def drawn(self, drawing: str, one: str, other: str) -> tuple[Markdown, Figure]:
+        """What two runs make of what is drawn on a pad, or, as long as that is nothing, of a test image."""
+        about, pixels = data.known(self.images.name), None
+        if drawing:
+            from .pad import drawn  # there is a pad, so the package for it is there too
+
+            pixels = drawn(drawing)
+        if pixels is None:
+            x, title = self.images.x_test[:1], "nothing drawn yet: a test image"
+        else:
+            x = data.normalised(torch.from_numpy(pixels)[None, None].expand(1, len(about.mean), -1, -1), about.mean, about.std)
+            title = "what the network sees"
+        by_run = {run: self.trained(run).probabilities(x)[0] for run in dict.fromkeys((one, other))}
+        said = "; ".join(
+            f"{run}: **{budget.plain(self.images.classes[p.argmax()])}** ({100 * p.max():.0f} %)" for run, p in by_run.items()
+        )
+        return Markdown(said), plots.answers(x, title, by_run, self.images.classes)
 
     @cache  # noqa: B019
     def map(self, run: str) -> Figure:
@@ -150,7 +182,7 @@ class Explorer:
         labeled = data.split(self.images.y, settings.n_labels, settings.seed, settings.draw, typical).labeled[:MAPPED]
         x = torch.cat([self.images.x_test[:MAPPED], self.images.x[labeled]])
         y = torch.cat([self.images.y_test[:MAPPED], self.images.y[labeled]]).numpy()
-        place = TSNE(random_state=0, init="pca").fit_transform(train.embed(self.model(run), x).numpy())
+        place = TSNE(random_state=0, init="pca").fit_transform(train.embed(self.trained(run).model, x).numpy())
         known = np.arange(len(x)) >= len(x) - len(labeled)
         figure, axis = plt.subplots(figsize=(7.5, 6))
         for c, name in enumerate(self.images.classes[: plots.MOST_ROWS]):

@@ -81,6 +81,21 @@ def labeled_images(x: Tensor, y: Tensor, classes: tuple[str, ...], most: int = 1
     return figure
 
 
+def answers(x: Tensor, title: str, by_run: dict[str, Tensor], classes: tuple[str, ...]) -> Figure:
+    """One image (1, C, 28, 28), and beside it the class probabilities (n_classes,) by each run: the likeliest of many classes."""
+    figure, (left, *others) = plt.subplots(1, 1 + len(by_run), figsize=(3 + 3 * len(by_run), 3))
+    left.imshow(_pixels(x)[0], cmap="gray_r", vmin=0, vmax=1)
+    left.set_title(title, fontsize=10)
+    left.axis("off")
+    for axis, (run, p) in zip(others, by_run.items(), strict=True):
+        shown = p.argsort(descending=True)[:10].sort().values.flip(0)
+        axis.barh([classes[c] for c in shown], 100 * p[shown].numpy(), color=STYLE.get(run.split(",")[0], OTHER)["color"])
+        axis.set(xlim=(0, 100), xlabel="probability (%)")
+        axis.set_title(run, fontsize=10)
+    plt.close(figure)
+    return figure
+
+
 def loss_curves(history: list[dict[str, float]], weights: dict[str, float]) -> Figure:
     """The objective, and below it the weighted terms that it is the sum of, over epochs."""
     rows = pd.DataFrame(history)
