@@ -64,8 +64,8 @@ test: $(READY)  ## run all tests
 test-faults: $(READY)  ## kill sweeps at a hundred random moments, and other faults; see that nothing is lost (half an hour)
 	@KILLS=100 $(BIN)/python -m pytest -n0 -s --timeout 3600 tests/test_faults.py tests/test_cluster.py
 
-test-browser: $(READY)  ## the results page in a headless Chromium (apt install chromium)
-	@$(BIN)/python -m pytest -n0 -rs tests/test_browser.py
+test-browser: $(READY)  ## the results page and the notebooks in a headless Chromium (apt install chromium)
+	@$(BIN)/python -m pytest -n0 -rs tests/test_browser.py tests/test_browser_lab.py
 
 smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke

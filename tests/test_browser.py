@@ -1,29 +1,17 @@
 """The results page as a person opens it: in Chromium, from disk, without a network; also for those who do not see it."""
 
-import shutil
 import subprocess
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from ssl_core.lab import sweep
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is here: apt install chromium")
 SMOKE = ("--labels", "50", "--recipes", "supervised published", "--seeds", "0", "--smoke")
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as program:
-        browser = program.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def outputs(images, tmp_path_factory):
+def outputs(browser, images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     sweep.main([*SMOKE, "--outputs", str(folder)])
     return folder

@@ -87,12 +87,12 @@ def test_a_drawing_is_read_by_two_runs(explorer):
     ink = np.zeros((280, 280), np.uint8)
     ink[40:240, 130:150] = 255
     for drawing, title in (
-        (as_pad(ink), "what the network sees"),
-        (as_pad(0 * ink), "nothing drawn yet: a test image"),
-        ("", "noth"),
+        (as_pad(ink), "What the network sees"),
+        (as_pad(0 * ink), "Nothing drawn yet: a test image"),
+        ("", "Nothing"),
     ):
         said, figure = explorer.drawn(drawing, *explorer.names)
-        assert said.data.count("**") == 4 and " %)" in said.data
+        assert said.data.startswith(title) and said.data.count("**") == 4 and " %)" in said.data
         assert figure.axes[0].get_title().startswith(title) and len(figure.axes) == 3
         assert sum(bar.get_width() for bar in figure.axes[1].patches) == pytest.approx(100, abs=0.1)
     assert len(explorer.drawn("", *explorer.names[:1] * 2)[1].axes) == 2, "one run, compared with itself, is shown once"

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from ssl_core import data, train
 from ssl_core.lab import live
@@ -32,10 +33,11 @@ def texts(seen):
 
 def stopping_at(epoch, monkeypatch):
     """The stop button is pressed when the curve of that epoch is drawn: the kernel is sent SIGINT."""
-    draw = live.plots.loss_curves
+    draw, pressed = live.plots.loss_curves, []
 
     def drawn(history, weights):
-        if history[-1]["epoch"] == epoch:
+        if history[-1]["epoch"] == epoch and not pressed:
+            pressed.append(epoch)
             signal.raise_signal(signal.SIGINT)
         return draw(history, weights)
 
@@ -69,6 +71,7 @@ def test_stopped_it_keeps_the_last_checkpoint_and_goes_on_from_there(whole, plac
     with monkeypatch.context() as patch:
         stopping_at(1, patch)
         stopped = live.watch(RUN, tmp_path)
+    assert isinstance(places[-1], Figure) and list(places[-1].axes[0].lines[0].get_xdata()) == [1], "what is kept is shown"
     assert texts(places)[-1].endswith("**stopped after epoch 1 of 2**; run the cell again, and it goes on from there")
     assert stopped.accuracy is None and [row["epoch"] for row in stopped.history] == [1]
     assert torch.equal(weights(stopped.model), weights(whole[0].snapshots[1]))
@@ -84,5 +87,5 @@ def test_stopped_before_its_first_checkpoint_it_begins_anew(places, monkeypatch,
         patch.setattr(live.data, "load", interrupted)
         found = live.watch(RUN, tmp_path)
     assert (found.model, found.history, found.accuracy) == (None, [], None)
-    assert "stopped before its first checkpoint" in texts(places)[-1]
+    assert "stopped before its first checkpoint" in texts(places)[-2] and texts(places)[-1] == ""
     assert live.watch(RUN, tmp_path).accuracy is not None

@@ -162,15 +162,15 @@ class Explorer:
 
             pixels = drawn(drawing)
         if pixels is None:
-            x, title = self.images.x_test[:1], "nothing drawn yet: a test image"
+            x, title = self.images.x_test[:1], "Nothing drawn yet: a test image"
         else:
             x = data.normalised(torch.from_numpy(pixels)[None, None].expand(1, len(about.mean), -1, -1), about.mean, about.std)
-            title = "what the network sees"
+            title = "What the network sees"
         by_run = {run: self.trained(run).probabilities(x)[0] for run in dict.fromkeys((one, other))}
         said = "; ".join(
             f"{run}: **{budget.plain(self.images.classes[p.argmax()])}** ({100 * p.max():.0f} %)" for run, p in by_run.items()
         )
-        return Markdown(said), plots.answers(x, title, by_run, self.images.classes)
+        return Markdown(f"{title}. {said}"), plots.answers(x, title, by_run, self.images.classes)
 
     @cache  # noqa: B019
     def map(self, run: str) -> Figure:

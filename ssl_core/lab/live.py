@@ -64,6 +64,7 @@ def watch(run: Run, folder: Path) -> Watched:
         model, history = _kept(path, key)
         done = f"after epoch {history[-1]['epoch']} of {settings.epochs}" if history else "before its first checkpoint"
         tell(f"**stopped {done}**; run the cell again, and it goes on from there")
+        picture.update(plots.loss_curves(history, settings.weights) if history else Markdown(""))
         return Watched(model, history, None)
     path.unlink()
     tell(f"**{100 * read.accuracy:.2f} %** of the test images, after {fit.history[-1]['seconds']:.0f} s of training")

@@ -106,6 +106,7 @@ def loss_curves(history: list[dict[str, float]], weights: dict[str, float]) -> F
         if name in rows:
             bottom.plot(rows["epoch"], weight * rows[name], label=f"{weight:g} · {name}", color=TERM_COLORS[name])
     bottom.set(xlabel="epoch", ylabel="share of the loss")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.legend(fontsize=8)
     plt.close(figure)
     return figure
