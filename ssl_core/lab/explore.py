@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
 from ssl_core import data, train
@@ -21,6 +22,7 @@ from . import answers, budget, cost, plots, predict, runs, shared
 from .runs import Run
 
 MAPPED = 1000  # test images on a map
+OUTLINED = [Stroke(linewidth=3, foreground="white"), Normal()]  # letters that can be read over points
 
 
 def choose(show: Callable[..., object], **choices: list | tuple) -> dict[str, object]:
@@ -186,7 +188,10 @@ class Explorer:
         known = np.arange(len(x)) >= len(x) - len(labeled)
         figure, axis = plt.subplots(figsize=(7.5, 6))
         for c, name in enumerate(self.images.classes[: plots.MOST_ROWS]):
-            axis.scatter(*place[(y == c) & ~known].T, s=8, color=plt.cm.tab20(c % 20), label=name, alpha=0.7)
+            of_class = place[(y == c) & ~known]
+            axis.scatter(*of_class.T, s=8, color=plt.cm.tab20(c % 20), label=name, alpha=0.7)
+            if len(of_class):  # its name in its midst, for whoever can't tell the colours apart
+                axis.text(*np.median(of_class, axis=0), name, ha="center", va="center", weight="bold", path_effects=OUTLINED)
         axis.scatter(*place[known].T, s=30, facecolors="none", edgecolors="black", linewidths=0.8, label="labelled")
         axis.set(xticks=[], yticks=[], title=f"{run}: near is alike for the network")
         axis.legend(fontsize=8, markerscale=2, bbox_to_anchor=(1, 1), loc="upper left")

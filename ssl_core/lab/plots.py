@@ -1,12 +1,16 @@
 """The figures. Each function draws one and returns it; accuracy is shown in percent, on the test images."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from IPython import get_ipython
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 from ssl_core.train import Evaluation
@@ -26,9 +30,9 @@ TERM_COLORS = dict(
     zip(("supervised", "clustering", "consistency", "entropy", "pseudo_label"), sns.color_palette("colorblind"), strict=False)
 )
 
-sns.set_theme(style="whitegrid", context="notebook", font_scale=0.9)
-plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 200, "savefig.bbox": "tight", "figure.constrained_layout.use": True}
-plt.rcParams["text.parse_math"] = False  # a $ in the name of a class is a $
+plt.style.use(Path(__file__).with_name("style.mplstyle"))
+if get_ipython():  # in a notebook, and so on the page made of it: twice the pixels, for fine screens and for paper
+    set_matplotlib_formats("retina")
 
 
 def _pixels(x: Tensor) -> np.ndarray:
