@@ -5,6 +5,7 @@ What is seen on the way is kept as pictures in `outputs/browser`.
 
 import re
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from math import cos, pi, sin
 
@@ -85,8 +86,8 @@ class Notebook:
         cell.screenshot(path=PICTURES / f"{picture}.png")
 
 
-@pytest.fixture
-def page(browser):
+@contextmanager
+def window(browser):
     """A window of JupyterLab; it may ask for nothing but what this machine gives, and no script in it may fail."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     asked, failed = [], []
@@ -96,6 +97,22 @@ def page(browser):
     page.close()
     assert failed == []
     assert [url for url in asked if not re.match(r"(https?|ws)://127\.0\.0\.1:|data:|blob:", url)] == []
+
+
+@pytest.fixture
+def page(browser):
+    with window(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def explorer(browser, project, address):
+    """`explore.ipynb`, run to its end."""
+    with window(browser) as page:
+        notebook = Notebook(page, project, address, "explore.ipynb")
+        notebook.run_all()
+        notebook.wait_for_the_end()
+        yield notebook
 
 
 def picture(cell):
@@ -126,39 +143,38 @@ def test_train(page, project, address):
     notebook.show(notebook.cell("plots.worst_mistakes"), "train")
 
 
-def test_explore(page, project, address):
-    notebook = Notebook(page, project, address, "explore.ipynb")
-    notebook.run_all()
-    notebook.wait_for_the_end()
+def test_every_view_has_its_picture(explorer):
+    for view in ("curves", "confusion", "cell", "recall", "map", "distorted", "drawn", "budget"):
+        cell = explorer.cell(f"explorer.{view}")
+        assert cell.locator(".jp-OutputArea-output img").count() == 1
+        explorer.show(cell, f"explore-{view}")
 
-    for view in ("curves", "confusion", "cell", "recall", "map", "distorted", "budget"):
-        notebook.show(notebook.cell(f"explorer.{view}"), f"explore-{view}")
+
+def test_pictures_and_words_follow_the_controls(explorer):
+    page = explorer.page
 
     # A menu: the other run's matrix takes the place of the first's.
-    cell = notebook.cell("explorer.confusion")
+    cell = explorer.cell("explorer.confusion")
     before = picture(cell)
     cell.locator("select").select_option(label="supervised, M = 6000, seed 0")
     changed(page, cell, before)
 
     # A slider, with the keyboard: more rotation.
-    cell = notebook.cell("explorer.distorted")
+    cell = explorer.cell("explorer.distorted")
     before = picture(cell)
     cell.get_by_role("slider").first.focus()
     for _ in range(20):
         page.keyboard.press("ArrowRight")
     changed(page, cell, before)
-    notebook.show(cell, "explore-distorted-more")
+    explorer.show(cell, "explore-distorted-more")
 
     # A price: the recommendation in words follows.
-    cell = notebook.cell("explorer.budget")
-    before = cell.locator(".jp-OutputArea-output").all_inner_texts()
+    cell = explorer.cell("explorer.budget")
+    answers = cell.locator(".jp-RenderedMarkdown").first
+    assert "at 0.030 a label" in answers.inner_text()
     cell.get_by_role("slider").first.focus()
     page.keyboard.press("End")
-    page.wait_for_function(
-        "([cell, before]) => [...cell.querySelectorAll('.jp-OutputArea-output')].map(o => o.innerText).join() !== before",
-        arg=[cell.element_handle(), ",".join(before)],
-        timeout=60_000,
-    )
+    answers.filter(has_text="at 0.500 a label").wait_for(timeout=60_000)
 
 
 def stroke(page, canvas, points):
@@ -173,11 +189,8 @@ def stroke(page, canvas, points):
     page.mouse.up()
 
 
-def test_a_drawn_digit_is_read(page, project, address):
-    notebook = Notebook(page, project, address, "explore.ipynb")
-    notebook.run_all()
-    notebook.wait_for_the_end()
-    cell = notebook.cell("explorer.drawn")
+def test_a_drawn_digit_is_read(explorer):
+    page, cell = explorer.page, explorer.cell("explorer.drawn")
     canvas = cell.locator("canvas")
     cell.locator("select").last.select_option(label="supervised, M = 6000, seed 0")
     said = cell.locator(".jp-RenderedMarkdown").last
@@ -191,8 +204,8 @@ def test_a_drawn_digit_is_read(page, project, address):
         said.filter(has_text=re.compile(rf"What the network sees\. .* M = 6000, seed 0: {digit} \(\d+ %\)")).wait_for(
             timeout=30_000
         )
-        notebook.wait_for_idle()
-        notebook.show(cell, f"explore-drawn-{digit}")
+        explorer.wait_for_idle()
+        explorer.show(cell, f"explore-drawn-{digit}")
         cell.get_by_role("button", name="Clear").click()
         said.filter(has_text="Nothing drawn yet").wait_for(timeout=30_000)
 

@@ -1,6 +1,7 @@
 """Every notebook, executed by papermill with short parameters on real MNIST, and its copy again by nbval."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -33,10 +34,11 @@ def prepare(outputs, name, parameters):
     return copy
 
 
-def nbval(copy):
+def nbval(copy, **environment):
     """`pytest --nbval-lax` runs each cell again and fails if one raises: the notebooks' own asserts decide."""
     options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout", "300", "-p", "no:cacheprovider"]
-    return subprocess.run([sys.executable, "-m", "pytest", *options, str(copy)], capture_output=True, text=True, cwd=copy.parent)
+    command = [sys.executable, "-m", "pytest", *options, str(copy)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=copy.parent, env=os.environ | environment)
 
 
 def test_train_then_results(outputs):
@@ -73,13 +75,14 @@ def test_ablation(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
-def test_explore(outputs):
-    """In the runs from above; what the menus show at first is kept with the notebook."""
+def test_explore(outputs, tmp_path):
+    """In the runs from above; what the menus show at first is kept with the notebook. Then again where there are no widgets."""
     copy = execute(outputs, "explore.ipynb", {"outputs": str(outputs)})
     shown = [output for cell in nbformat.read(copy, 4).cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in shown) >= 6
     assert "OutputModel" not in copy.read_text(), "nbclient may wait for ever for such a widget (its issue 312)"
-    checked = nbval(copy)
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["ipywidgets"] = sys.modules["anywidget"] = None\n')
+    checked = nbval(copy, PYTHONPATH=f"{tmp_path}:{runs.ROOT}")
     assert checked.returncode == 0, checked.stdout
 
 
