@@ -42,14 +42,24 @@ def command():
     return run
 
 
+@pytest.fixture(scope="session")
+def copy_project():
+    """Copies the project into a folder, to break or to run there; the data stays where it is."""
+
+    def copy(folder: Path) -> Path:
+        for name in ("ssl_core", "notebooks", "pyproject.toml"):
+            source = runs.ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+        (folder / "data").symlink_to(runs.ROOT / "data")
+        return folder
+
+    return copy
+
+
 @pytest.fixture
-def project(tmp_path):
+def project(copy_project, tmp_path):
     """A copy of the project, to break."""
-    for name in ("ssl_core", "notebooks", "pyproject.toml"):
-        source = runs.ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "data").symlink_to(runs.ROOT / "data")
-    return tmp_path
+    return copy_project(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ What is seen on the way is kept as pictures in `outputs/browser`.
 """
 
 import re
-import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from math import cos, pi, sin
@@ -21,13 +20,9 @@ FIRST, SECOND = Run(50, "supervised", 0), Run(6000, "supervised", 0)
 
 
 @pytest.fixture(scope="module")
-def project(browser, images, tmp_path_factory):
+def project(browser, images, copy_project, tmp_path_factory):
     """A copy of the project with two finished runs: of fifty labels, and of enough to read a drawn digit."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("ssl_core", "notebooks", "pyproject.toml"):
-        source = runs.ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    (folder / "data").symlink_to(runs.ROOT / "data")
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     for run, epochs in ((FIRST, 2), (SECOND, 12)):
         settings = replace(run.settings, epochs=epochs, test_copies=0)
         parts = data.split(images.y, run.n_labels, run.seed)

@@ -49,12 +49,13 @@ def wait_for(pattern, said, seconds=60):
 
 
 @pytest.fixture
-def copy_of_the_project(tmp_path):
+def copy_of_the_project(copy_project, tmp_path):
+    """A copy that shares nothing with the others: the data is its own."""
+
     def copy(name):
-        target = tmp_path / name
-        for part in ("ssl_core", "notebooks", "pyproject.toml"):
-            source = runs.ROOT / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, target / part)
+        (tmp_path / name).mkdir()
+        target = copy_project(tmp_path / name)
+        (target / "data").unlink()
         shutil.copytree(runs.ROOT / "data" / "MNIST", target / "data" / "MNIST")
         return target
 
