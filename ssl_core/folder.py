@@ -97,6 +97,7 @@ def scan(folder: Path) -> Found:
         others = sorted(path.name for path in folder.iterdir() if path.name not in expected and not path.name.startswith("."))
         found.skipped += [(_printable(name), "not in labeled/, unlabeled/ or test/") for name in others]
     found.test = _by_class(folder, "test", found)
+    found.skipped = list(dict.fromkeys(found.skipped))  # of a flat folder test/ was looked at twice
     # Classes well mixed, and yet the same order every time, so that the first images show all kinds.
     found.train.sort(key=lambda entry: (entry[1] == "", _digest(entry[0]) if entry[1] else entry[0]))
     found.test.sort(key=lambda entry: _digest(entry[0]))

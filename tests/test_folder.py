@@ -87,6 +87,16 @@ def test_a_table_of_labels_says_the_same_as_folders(pile, digits, tmp_path):
     assert [digits[1][number(file)] for file in about.files[:100]] == found["y"][:100].tolist()
 
 
+def test_what_is_no_image_in_the_test_images_of_a_flat_folder_is_listed_once(digits, tmp_path):
+    flat = tmp_path / "flat"
+    for i in range(30):
+        write(flat / f"{i}.png", digits[0][i])
+    (flat / "labels.csv").write_text("file,label\n" + "".join(f"{i}.png,{i % 3}\n" for i in range(30)))
+    write(flat / "test" / "0" / "30.png", digits[0][30])
+    (flat / "test" / "0" / "notes.txt").write_text("none")
+    assert [file for file, _ in folder.scan(flat).skipped] == ["test/0/notes.txt"]
+
+
 def test_without_test_images_a_fifth_of_each_class_is_kept_aside(pile):
     for path in sorted((pile / "test").rglob("*.png")):
         path.unlink()
