@@ -1,6 +1,7 @@
 """Training that is watched: the same as any other, also when it was stopped amid."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -89,3 +90,9 @@ def test_stopped_before_its_first_checkpoint_it_begins_anew(places, monkeypatch,
     assert (found.model, found.history, found.accuracy) == (None, [], None)
     assert "stopped before its first checkpoint" in texts(places)[-2] and texts(places)[-1] == ""
     assert live.watch(RUN, tmp_path).accuracy is not None
+
+
+def test_best_is_guided_by_its_graph(places, tmp_path):
+    found = live.watch(replace(RUN, recipe="best"), tmp_path)
+    assert any("neighbours of each of" in text for text in texts(places))
+    assert found.history[0]["pseudo_label"] > 0, "in the first steps only what the graph allows can teach"
