@@ -88,7 +88,7 @@ def scan(folder: Path) -> Found:
         raise ValueError(f"data={str(folder)!r}: it has both labeled/ and labels.csv; remove one of them")
     if not (folder / "labeled").exists():  # also where there are no labels yet
         labels = _read_table(table, found) if table.exists() else {}
-        files = [file for file in _images(folder, "", found) if not file.startswith("test/")]
+        files = _images(folder, "", found, apart="test")
         found.skipped += [(file, "named in labels.csv, but not there") for file in labels.keys() - set(files)]
         found.train = [(file, labels.get(file, "")) for file in files]
     else:
@@ -97,7 +97,6 @@ def scan(folder: Path) -> Found:
         others = sorted(path.name for path in folder.iterdir() if path.name not in expected and not path.name.startswith("."))
         found.skipped += [(_printable(name), "not in labeled/, unlabeled/ or test/") for name in others]
     found.test = _by_class(folder, "test", found)
-    found.skipped = list(dict.fromkeys(found.skipped))  # of a flat folder test/ was looked at twice
     # Classes well mixed, and yet the same order every time, so that the first images show all kinds.
     found.train.sort(key=lambda entry: (entry[1] == "", _digest(entry[0]) if entry[1] else entry[0]))
     found.test.sort(key=lambda entry: _digest(entry[0]))
@@ -127,8 +126,11 @@ def images_below(folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
     return _images(folder, "", found), found.skipped
 
 
-def _images(folder: Path, part: str, found: Found) -> list[str]:
-    """The image files below `part` of `folder`, in order; what else is there is noted. Links are followed, but not in circles."""
+def _images(folder: Path, part: str, found: Found, apart: str = "") -> list[str]:
+    """The image files below `part` of `folder`, in order; what else is there is noted. Links are followed, but not in circles.
+
+    A folder called `apart` in `folder` itself is passed over.
+    """
 
     def walk(place: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
         try:
@@ -142,7 +144,7 @@ def _images(folder: Path, part: str, found: Found) -> list[str]:
             found.skipped.append((name(place), "a link that leads back to a folder above it"))
             return
         for path in inside:
-            if path.name.startswith(".") or path == folder / "labels.csv":
+            if path.name.startswith(".") or path == folder / "labels.csv" or (path == folder / apart and path.is_dir()):
                 continue
             if path.is_dir():
                 yield from walk(path, (*above, here))
