@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from IPython.display import Markdown, display
 
 from ssl_core import checkpoint, data, graph, train
@@ -30,7 +31,7 @@ def watch(run: Run, folder: Path) -> Watched:
     settings = run.settings
     path = folder / f"{run}" / runs.CHECKPOINT
     path.parent.mkdir(parents=True, exist_ok=True)
-    key = f"{run.fingerprint}, watched"
+    key = f"{run.fingerprint}, {torch.get_num_threads()} threads"
     said = display(Markdown(f"`{run}` begins"), display_id=True)
     picture = display(Markdown(""), display_id=True)
     history = _kept(path, key)[1]
@@ -42,7 +43,9 @@ def watch(run: Run, folder: Path) -> Watched:
         if not history or row["epoch"] > history[-1]["epoch"]:
             history.append(row)
         left = row["seconds"] * (epochs - row["epoch"]) / row["epoch"]
-        tell(f"epoch {row['epoch']} of {epochs} · about {left:.0f} s to go · the stop button ends it, and loses nothing")
+        tell(
+            f"epoch {row['epoch']} of {epochs} · about {left:.0f} s to go · the stop button ends it: at most five epochs are lost"
+        )
         picture.update(plots.loss_curves(history, settings.weights))
 
     try:
