@@ -7,6 +7,7 @@ DATA    ?= mnist
 DRAW    ?= random
 OUTPUTS ?= outputs
 JOBS    ?=
+DEVICE  ?= auto
 SET     ?=
 N       ?= 50
 SINCE   ?= HEAD
@@ -21,11 +22,11 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
-SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --scheduler "$$SCHEDULER"
+SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX
+export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
@@ -39,7 +40,7 @@ help:  ## this list
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
-	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores}"
+	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
 
 setup: $(READY)  ## make .venv with everything that is needed, and fetch the data
 

@@ -42,10 +42,10 @@ class Augment:
         require(self.interpolation in ("bilinear", "nearest"), self, "interpolation", "bilinear, nearest")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        """Distorted copies of images `x` (N, C, H, W), same shape; no gradient is needed or kept."""
+        """Distorted copies of images `x` (N, C, H, W), same shape, on the same device as `generator`; no gradient is kept."""
         n, _, height, width = x.shape
         if self.flip:
-            x = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.5, x.flip(3), x)
+            x = torch.where(torch.rand(n, 1, 1, 1, generator=generator, device=generator.device) < 0.5, x.flip(3), x)
         grid = _grid(self._inverse_matrices(n, width, height, generator), height, width)
         if self.elastic:
             grid = grid + self._displacement(n, height, width, generator)
@@ -58,29 +58,31 @@ class Augment:
 
         def draw(bounds: Range, *shape: int) -> Tensor:
             low, high = bounds
-            return low + (high - low) * torch.rand(n, *shape, generator=generator)
+            return low + (high - low) * torch.rand(n, *shape, generator=generator, device=generator.device)
 
         angle, scale = draw(self.rotation).deg2rad(), draw(self.scale)
         shear_x, shear_y = draw(self.shear, 2).deg2rad().unbind(1)
-        shift = draw(self.translate, 2) * 2 / torch.tensor([width, height])
+        shift_x, shift_y = (draw(self.translate, 2) * 2).unbind(1)
+        shift = torch.stack([shift_x / width, shift_y / height], 1)
         # Rotation · shear · scale, in the order of torchvision's affine, then inverted.
         a = (angle - shear_y).cos() / shear_y.cos()
         b = -(angle - shear_y).cos() * shear_x.tan() / shear_y.cos() - angle.sin()
         c = (angle - shear_y).sin() / shear_y.cos()
         d = -(angle - shear_y).sin() * shear_x.tan() / shear_y.cos() + angle.cos()
         forward = scale[:, None, None] * torch.stack([torch.stack([a, b], 1), torch.stack([c, d], 1)], 1)
-        inverse = torch.linalg.inv(forward)
+        inverse = torch.linalg.inv_ex(forward).inverse  # there always is one, and a GPU need not be asked
         return torch.cat([inverse, -inverse @ shift[:, :, None]], dim=2)
 
     def _displacement(self, n: int, height: int, width: int, generator: Generator, knots: int = 6) -> Tensor:
         """(n, H, W, 2): a smooth random shift of each pixel, after Simard et al. (2003), interpolated between knots."""
 
         def cubic(size: int) -> Tensor:  # (size, knots): the weights of bicubic interpolation along one axis
-            return F.interpolate(torch.eye(knots)[None, None], (size, knots), mode="bicubic", align_corners=True)[0, 0]
+            one_knot = torch.eye(knots, device=generator.device)[None, None]
+            return F.interpolate(one_knot, (size, knots), mode="bicubic", align_corners=True)[0, 0]
 
-        at_knots = torch.randn(n, 2, knots, knots, generator=generator) * self.elastic
-        shift = cubic(height) @ at_knots @ cubic(width).T
-        return shift.permute(0, 2, 3, 1) * 2 / torch.tensor([width, height])
+        at_knots = torch.randn(n, 2, knots, knots, generator=generator, device=generator.device) * self.elastic
+        shift_x, shift_y = (cubic(height) @ at_knots @ cubic(width).T * 2).unbind(1)
+        return torch.stack([shift_x / width, shift_y / height], 3)
 
     def _cluttered(self, x: Tensor, generator: Generator) -> Tensor:
         """Images `x` with a square of another image of the batch laid over each; of two pixels the brighter is seen.
@@ -92,8 +94,8 @@ class Augment:
         reach = self.clutter // 2
 
         def near_centre(size: int) -> Tensor:  # (n, size): whether a row, or a column, is in the square
-            centre = torch.randint(reach, size - reach, (n, 1), generator=generator)
-            return (torch.arange(size) - centre).abs() <= reach
+            centre = torch.randint(reach, size - reach, (n, 1), generator=generator, device=generator.device)
+            return (torch.arange(size, device=x.device) - centre).abs() <= reach
 
         square = (near_centre(height)[:, :, None] & near_centre(width)[:, None, :])[:, None]
         return torch.where(square, torch.maximum(x, x.roll(1, dims=0)), x)
@@ -101,6 +103,6 @@ class Augment:
 
 def _grid(matrices: Tensor, height: int, width: int) -> Tensor:
     """Where each output pixel comes from, (n, H, W, 2): what F.affine_grid gives, at a tenth of its time on small images."""
-    x, y = ((2 * torch.arange(size) + 1) / size - 1 for size in (width, height))
+    x, y = ((2 * torch.arange(size, device=matrices.device) + 1) / size - 1 for size in (width, height))
     along_x, along_y, shift = matrices[:, :, :, None, None].unbind(2)  # (n, 2, 1, 1) each
     return (along_x * x + along_y * y[:, None] + shift).permute(0, 2, 3, 1)

@@ -140,18 +140,19 @@ def mislabel(y_l: Tensor, fraction: float, seed: int, n_classes: int) -> Tensor:
 
 
 class FullBatches:
-    """Endlessly, index batches (size,): every index comes once before any comes twice, and so on."""
+    """Endlessly, index batches (size,) on the device of `generator`: every index comes once before any comes twice, and so on."""
 
     def __init__(self, n: int, size: int, generator: Generator):
         self.n, self.size, self.generator = n, size, generator
-        self.ahead = torch.empty(0, dtype=torch.int64)  # drawn, and not handed out yet
+        self.ahead = torch.empty(0, dtype=torch.int64, device=generator.device)  # drawn, and not handed out yet
 
     def __iter__(self) -> Iterator[Tensor]:
         return self
 
     def __next__(self) -> Tensor:
         while len(self.ahead) < self.size:
-            self.ahead = torch.cat([self.ahead, torch.randperm(self.n, generator=self.generator)])
+            drawn = torch.randperm(self.n, generator=self.generator, device=self.generator.device)
+            self.ahead = torch.cat([self.ahead, drawn])
         batch, self.ahead = self.ahead[: self.size], self.ahead[self.size :]
         return batch
 

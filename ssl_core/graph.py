@@ -44,13 +44,13 @@ class Encoder(nn.Module):
         return torch.cat([F.relu(self.net.linear1(self.net(part)[1])) for part in x.split(EVALUATION_BATCH)])
 
 
-def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, float], None] = lambda step, loss: None) -> Encoder:
+def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], None] = lambda step, loss: None) -> Encoder:
     """An encoder that has learned, without labels, that two distorted views of an image (N, C, 28, 28) are the same thing.
 
-    A pure function of the arguments and of the number of threads; `on_step(step, loss)` is called after each step.
+    A pure function of the arguments, their device and the number of threads; `on_step(step, loss)` is called after each step.
     """
-    model = Encoder(settings.seed, settings.dimensions, x.shape[1])
-    generator = torch.Generator().manual_seed(settings.seed)
+    model = Encoder(settings.seed, settings.dimensions, x.shape[1]).to(x.device)
+    generator = torch.Generator(x.device).manual_seed(settings.seed)
     optimizers = Optimizers(model, settings.learning_rate, 0.0, settings.muon_rate)
     batches = FullBatches(len(x), min(settings.batch, len(x)), generator)
     for step in range(1, settings.steps + 1):
@@ -58,7 +58,7 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, float], N
         views = torch.cat([settings.augment(images, generator), settings.augment(images, generator)])
         loss = contrastive(*model(views).chunk(2), settings.temperature)
         optimizers.step(loss, half_cosine(step / settings.steps))
-        on_step(step, loss.item())
+        on_step(step, loss.detach())
     return model
 
 
@@ -73,7 +73,7 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     similarity, index = [], []
     for start in range(0, len(z), 1000):
         to_all = z[start : start + 1000] @ z.T
-        to_all[torch.arange(len(to_all)), torch.arange(start, start + len(to_all))] = -torch.inf  # not itself
+        to_all.diagonal(start).fill_(-torch.inf)  # not itself
         nearest = to_all.topk(k, dim=1)
         similarity.append(nearest.values)
         index.append(nearest.indices)

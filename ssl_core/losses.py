@@ -63,7 +63,8 @@ def contrastive(z_one: Tensor, z_two: Tensor, temperature: float) -> Tensor:
     `z_one` and `z_two` (N, D) are projections of two views of the same N images; each of the 2N views has one partner and
     2N − 2 others to be told from (NT-Xent; SimCLR, Chen et al. 2020, equation 1). No label is used.
     """
-    n = len(z_one)
+    n, device = len(z_one), z_one.device
     z = F.normalize(torch.cat([z_one, z_two]), dim=1)
-    similarity = (z @ z.T / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
-    return F.cross_entropy(similarity, torch.arange(2 * n).roll(n))
+    itself = torch.eye(2 * n, dtype=torch.bool, device=device)
+    similarity = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    return F.cross_entropy(similarity, torch.arange(2 * n, device=device).roll(n))

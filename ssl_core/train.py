@@ -21,6 +21,8 @@ from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
 from .recipes import Recipe
 
+COPIED = 500  # images of which copies are drawn at a time: it decides which ones they get
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -67,7 +69,9 @@ class Teacher:
         self.recipe = recipe
         self.steps = 0
         n_classes = model.linear2.out_features
-        self.class_frequency = torch.full((n_classes,), 1 / n_classes)  # of the teacher's predictions of late
+        self.class_frequency = torch.full(
+            (n_classes,), 1 / n_classes, device=model.device
+        )  # of the teacher's predictions of late
 
     def state_dict(self) -> dict:
         return {"model": self.model.state_dict(), "steps": self.steps, "class_frequency": self.class_frequency}
@@ -150,14 +154,19 @@ def fit(
     """Trains `model` in place on labelled images (M, C, 28, 28) with classes (M,) and unlabelled images (U, C, 28, 28).
 
     `candidates` (U, C) is True for the classes that an unlabelled image may have by the graph of a recipe that has one.
-    The result is a pure function of the arguments (and of the number of threads, which reorders sums). What is returned
+    All of it is done on the device of `model`; the images may come from elsewhere. The result is a pure function of the arguments
+    (and of the device, and of the number of threads, which reorders sums). What is returned
     is the last model of the schedule, averaged if the recipe says so. `on_epoch(row, epochs)` is called after each epoch
-    with the row of the history. Raises FloatingPointError at the first step whose loss is not finite.
+    with the row of the history. Raises FloatingPointError, naming the step, after an epoch in which a loss
+    was not finite: to look at each step's at once would keep a GPU waiting.
 
     With `save_to`, training is saved to that file whenever it keeps a snapshot, and goes on from there if the file is of the same
     `key`, which must change with whatever changes the result.
     """
-    generator = torch.Generator().manual_seed(seed)
+    device = model.device
+    x_l, y_l, x_u = x_l.to(device), y_l.to(device), x_u.to(device)
+    candidates = None if candidates is None else candidates.to(device)
+    generator = torch.Generator(device).manual_seed(seed)
     optimizers = Optimizers(model, recipe.learning_rate, recipe.weight_decay, recipe.muon_rate)
     teacher = Teacher(model, recipe)
     epochs, start = recipe.epochs_for(len(x_l)), time.perf_counter()
@@ -177,7 +186,7 @@ def fit(
     for epoch in range(len(history) + 1, epochs + 1):
         # The report's centroids: of the whole labelled set, once an epoch.
         centroids = class_centroids(embed(model, x_l), y_l) if "clustering" in recipe.terms else None
-        rows = []
+        taken = []
         for labeled, unlabeled in batches.epoch():
             step += 1
             progress = step / total_steps
@@ -187,11 +196,13 @@ def fit(
             batch = views(x_l[labeled], y_l[labeled], x_u[unlabeled], recipe, generator, guided)
             terms = loss_terms(model, teach, batch, centroids, recipe)
             loss = sum(recipe.weights[name] * value for name, value in terms.items())
-            rows.append({"total": loss.item()} | {name: value.item() for name, value in terms.items()})
-            if not math.isfinite(rows[-1]["total"]):
-                raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {step}: {rows[-1]}")
+            taken.append(torch.stack([loss, *terms.values()]).detach())
             optimizers.step(loss, recipe.decay_at(progress))
             teacher.update(model)
+        rows = [dict(zip(("total", *recipe.terms), row, strict=True)) for row in torch.stack(taken).tolist()]
+        for at, row in enumerate(rows, step - len(rows) + 1):
+            if not math.isfinite(row["total"]):
+                raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {at}: {row}")
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         history.append({"epoch": epoch, "step": step, "seconds": time.perf_counter() - start} | means)
         if epoch == 1 or epoch % 5 == 0 or epoch == epochs:
@@ -243,15 +254,15 @@ class IndexBatches:
         if self.recipe.steps_per_epoch is not None:
             return [(next(self.labeled), next(self.unlabeled)) for _ in range(self.recipe.steps_per_epoch)]
         n_l, n_u = self.sizes
-        labeled = torch.randperm(n_l, generator=self.generator).split(self.recipe.batch_labeled)
-        unlabeled = torch.randperm(n_u, generator=self.generator).split(self.recipe.batch_unlabeled or 1)
+        labeled, unlabeled = (torch.randperm(n, generator=self.generator, device=self.generator.device) for n in (n_l, n_u))
+        labeled, unlabeled = labeled.split(self.recipe.batch_labeled), unlabeled.split(self.recipe.batch_unlabeled or 1)
         return list(zip(labeled, unlabeled if n_u else repeat(unlabeled[0]), strict=False))
 
 
 @torch.no_grad()
 def embed(model: Net, x: Tensor) -> Tensor:
     """Feature vectors (N, 576) of images `x`, without gradient."""
-    return torch.cat([model(part)[1] for part in x.split(EVALUATION_BATCH)])
+    return torch.cat([model(part.to(model.device))[1] for part in x.split(EVALUATION_BATCH)])
 
 
 @torch.no_grad()
@@ -259,19 +270,24 @@ def probabilities(model: Net, x: Tensor, copies: int = 0, augment: Augment | Non
     """What `model` makes of images `x` (N, C, 28, 28): class probabilities (N, n_classes).
 
     With `copies`, each image is read as it is and in so many copies that `augment` distorts, and the probabilities are
-    averaged (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call.
+    averaged (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call. The result
+    is in the processor's memory, wherever the model is.
     """
-    p = torch.cat([model(part)[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
-    generator = torch.Generator().manual_seed(0)
+
+    def once(x: Tensor) -> Tensor:
+        return torch.cat([model(part)[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
+
+    x = x.to(model.device)
+    p, generator = once(x), torch.Generator(model.device).manual_seed(0)
     for _ in range(copies):
-        p += torch.cat([model(augment(part, generator))[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
-    return p.div_(1 + copies)
+        p += torch.cat([once(augment(part, generator)) for part in x.split(COPIED)])
+    return p.div_(1 + copies).cpu()
 
 
 @torch.no_grad()
 def evaluate(model: Net, x: Tensor, y: Tensor, copies: int = 0, augment: Augment | None = None) -> Evaluation:
     """How `model` does on images `x` (N, C, 28, 28) of classes `y` (N,), read as `probabilities` reads them."""
-    p = probabilities(model, x, copies, augment)
+    p, y = probabilities(model, x, copies, augment), y.cpu()
     n_classes, said = p.shape[1], p.argmax(dim=1)
     counts = torch.bincount(y * n_classes + said, minlength=n_classes**2)
     nll = F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), y)

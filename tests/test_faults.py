@@ -105,6 +105,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undistur
                 if sweep.poll() is None and victim.is_running():
                     victim.kill()
                     kills[what] += 1
+                    print(f"{kills.total()} of {KILLS} kills, round {rounds}: a {what}", flush=True)
             sweep.communicate(timeout=300)
             done = sweep.returncode == 0
             now = records(outputs)

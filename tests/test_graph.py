@@ -71,7 +71,7 @@ def test_candidates_are_those_within_the_margin_of_the_best():
 def test_pretraining_brings_views_of_an_image_together_and_repeats_itself(images):
     losses = []
     settings = replace(SETTINGS, steps=30, batch=64)
-    one = graph.pretrain(images.x[:2000], settings, lambda step, loss: losses.append(loss))
+    one = graph.pretrain(images.x[:2000], settings, lambda step, loss: losses.append(loss.item()))
     torch.manual_seed(99)
     two = graph.pretrain(images.x[:2000], settings)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

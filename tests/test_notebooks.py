@@ -121,11 +121,12 @@ def test_nbval_notices_a_cell_that_fails(outputs):
     [
         (
             {"n_lables": 1000},
-            "ValueError: unknown notebook parameter n_lables: allowed is data, draw, fold, folder, n_labels, recipe",
+            "ValueError: unknown notebook parameter n_lables: allowed is data, device, draw, fold, folder, n_labels, recipe",
         ),
         ({"n_labels": 0}, "ValueError: n_labels=0: allowed is a whole number from 1 to 60000"),
         ({"smoke": "true"}, "ValueError: smoke='true': allowed is True or False"),
         ({"folder": "/proc/nowhere"}, "ValueError: folder='/proc/nowhere': allowed is a folder that can be written to"),
+        ({"device": "gpu"}, "ValueError: device='gpu': allowed is auto, cpu, or cuda where PyTorch finds a GPU"),
         ({"threads": 0}, "ValueError: threads=0: allowed is a whole number from 1"),
     ],
 )

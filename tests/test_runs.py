@@ -130,12 +130,27 @@ def test_a_bad_parameter_is_named(parameters, message):
 
 def test_an_injected_parameter_that_the_notebook_lacks_is_named():
     given = {"n_labels": 50, "recipe": "best", "seed": 0, "data": "mnist", "draw": "random", "smoke": False, "threads": 1}
-    given |= {"wrong_labels": 0.0, "fold": 0}
+    given |= {"wrong_labels": 0.0, "fold": 0, "device": "auto"}
     assert runs.from_notebook(given | {"In": ["", "n_labels = 1", "# Parameters\nn_labels = 50\nsmoke = False\n"]}) == Run(
         50, "best", 0
     )
-    with pytest.raises(ValueError, match=r"^unknown notebook parameter n_lables: allowed is data, draw, fold, folder, n_labels"):
+    with pytest.raises(
+        ValueError, match=r"^unknown notebook parameter n_lables: allowed is data, device, draw, fold, folder, n_labels"
+    ):
         runs.from_notebook(given | {"In": ["", "# Parameters\nn_lables = 1000\n"]})
+
+
+def test_a_device_that_is_not_there_is_named_and_auto_is_the_gpu_that_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert runs.processor("auto") == runs.processor("cpu") == torch.device("cpu")
+    for bad in ("cuda", "gpu", "", None, 0):
+        with pytest.raises(
+            ValueError, match=f"^device={bad!r}: allowed is auto, cpu, or cuda where PyTorch finds a GPU, here cpu$"
+        ):
+            runs.processor(bad)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert runs.processor("auto") == runs.processor("cuda") == torch.device("cuda")
+    assert runs.processor("cpu") == torch.device("cpu")
 
 
 def test_writing_replaces_the_whole_file_or_nothing(tmp_path, monkeypatch):

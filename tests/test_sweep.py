@@ -197,6 +197,7 @@ def test_what_can_not_be_written_fails_alone(tmp_path):
         (("--data", "letters"), "sweep: data='letters': allowed is mnist, fashion-mnist"),
         (("--draw", "lucky"), "sweep: draw='lucky': allowed is random, stratified, typical"),
         (("--jobs", "0"), "sweep: JOBS=0: allowed is a whole number from 1"),
+        (("--device", "gpu"), "sweep: device='gpu': allowed is auto, cpu, or cuda where PyTorch finds a GPU"),
         (("--outputs", "/proc/nowhere"), "sweep: OUTPUTS='/proc/nowhere': allowed is a folder that can be written to"),
         (("--outputs", "README.md"), "allowed is a folder that can be written to"),
     ],

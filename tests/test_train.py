@@ -7,12 +7,13 @@ import sklearn.metrics
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from ssl_core import data, train
+from ssl_core import data, graph, recipes, train
 from ssl_core.augment import Augment
 from ssl_core.lab.bench import printed_step
 from ssl_core.losses import class_centroids
-from ssl_core.model import untrained
+from ssl_core.model import Net, untrained
 from ssl_core.recipes import BEST, PUBLISHED, RECIPES, SUPERVISED, TERMS, WEAK
 
 
@@ -233,3 +234,59 @@ def test_copies_vote_on_what_an_image_is(images):
     assert torch.allclose(voted.probabilities, p / 9, atol=1e-5) and not torch.equal(voted.predictions, once.predictions)
     assert torch.equal(voted.probabilities, train.evaluate(model, x, y, 8, WEAK).probabilities)
     assert torch.allclose(train.evaluate(model, x, y, 3, Augment()).probabilities, once.probabilities, atol=1e-5)
+
+
+# --- on a GPU, as far as that can be told without one
+
+
+class Pretended(torch.Generator):
+    """A generator of the processor that says it is a GPU's: there a real one needs a driver."""
+
+    device = torch.device("cuda:0")
+
+    def __new__(cls, device):
+        assert torch.device(device).type == "cuda"
+        return super().__new__(cls)
+
+
+@pytest.fixture
+def losses(monkeypatch):
+    """A GPU of PyTorch's fake tensors: without numbers, but with devices; they refuse what mixes these, or waits for a number.
+
+    The way backwards would look for a driver: here it notes the device of the loss, and all gradients are 0.
+    """
+    import torch._dynamo  # before the generator is replaced
+
+    def zero_grad(optimizer):
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = torch.zeros_like(weight)
+
+    seen = []
+    monkeypatch.setattr(torch, "Generator", Pretended)
+    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", zero_grad)
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: seen.append(loss.device.type))
+    monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda self, memo: self, raising=False)
+    with FakeTensorMode():
+        yield seen
+
+
+@pytest.mark.parametrize("name", ["supervised", "best", "supervised-plus-consistency", "best-without-muon"])
+def test_steps_stay_on_the_gpu_and_do_not_wait_for_it(losses, name):
+    recipe = tiny(recipes.get(name), epochs=1, steps=10)
+    with torch.device("cuda"):
+        model, x, y = Net(), torch.zeros(500, 1, 28, 28), torch.zeros(500, dtype=torch.int64)
+        candidates = torch.ones(450, 10, dtype=torch.bool) if recipe.graph else None
+    with pytest.raises(DataDependentOutputException):  # at the end of the epoch its losses are read, and no sooner
+        train.fit(model, x[:50], y[:50], x[50:], recipe, 0, candidates=candidates)
+    assert losses == ["cuda"] * 10
+
+
+def test_so_do_those_of_the_graph(losses, monkeypatch):
+    monkeypatch.setattr(graph, "untrained", lambda seed, n_classes, channels: Net(n_classes, channels))
+    with torch.device("cuda"):
+        encoder = graph.Encoder(0, BEST.graph.dimensions)
+    monkeypatch.setattr(encoder, "to", lambda device: encoder)  # fake weights can't be moved in place
+    monkeypatch.setattr(graph, "Encoder", lambda *arguments: encoder)
+    graph.pretrain(torch.zeros(500, 1, 28, 28, device="cuda"), replace(BEST.graph, steps=10), lambda step, loss: None)
+    assert losses == ["cuda"] * 10

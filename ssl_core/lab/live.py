@@ -31,7 +31,8 @@ def watch(run: Run, folder: Path) -> Watched:
     settings = run.settings
     path = folder / f"{run}" / runs.CHECKPOINT
     path.parent.mkdir(parents=True, exist_ok=True)
-    key = f"{run.fingerprint}, {torch.get_num_threads()} threads"
+    device = runs.processor("auto")
+    key = f"{run.fingerprint}, {torch.get_num_threads()} threads, {device.type}"
     said = display(Markdown(f"`{run}` begins"), display_id=True)
     picture = display(Markdown(""), display_id=True)
     history = _kept(path, key)[1]
@@ -59,7 +60,7 @@ def watch(run: Run, folder: Path) -> Watched:
             found = shared.load_graph(images, settings.graph, tell)
             scores = graph.spread(found.similarity, found.index, parts.labeled, y_l, len(images.classes))
             candidates = graph.candidates(scores, settings.graph_margin)[parts.unlabeled]
-        model = untrained(run.seed, len(images.classes), images.x.shape[1])
+        model = untrained(run.seed, len(images.classes), images.x.shape[1]).to(device)
         fit = train.fit(model, x_l, y_l, x_u, settings, run.seed, on_epoch, candidates, path, key)
         tell("reading the test images")
         read = train.evaluate(fit.model, images.x_test, images.y_test, settings.test_copies, settings.augment_test)

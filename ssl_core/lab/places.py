@@ -27,14 +27,14 @@ TOPIC = "ssl-core-progress"  # under which workers tell how far they are
 class Process:
     """The training notebook, executed by papermill into a folder. `tell` is given each line that it prints."""
 
-    def __init__(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None]):
-        self.run, self.folder, self.threads, self.tell = run, folder, threads, tell
+    def __init__(self, run: Run, folder: Path, threads: int, device: str, tell: Callable[[str], None]):
+        self.run, self.folder, self.threads, self.device, self.tell = run, folder, threads, device, tell
         self.process: subprocess.Popen | None = None
         self.stopped = False
 
     def execute(self) -> str:
         """Returns the error, or ''. Only a record that is whole counts: a kernel that died can leave a notebook that looks so."""
-        parameters = asdict(self.run) | {"folder": str(self.folder), "threads": self.threads}
+        parameters = asdict(self.run) | {"folder": str(self.folder), "threads": self.threads, "device": self.device}
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         self.process = subprocess.Popen(
             runs.papermill(runs.NOTEBOOK, self.folder / "train.ipynb", parameters),
@@ -96,15 +96,15 @@ class Outcome:
         return self.error
 
 
-def make_graph(data_name: str, settings: Pretraining, name: str, tell_as: str) -> bytes:
+def make_graph(data_name: str, settings: Pretraining, name: str, device: str, tell_as: str) -> bytes:
     """On a worker: the graph as the bytes of its file, from there or, the first time, made."""
     path = shared.path(data_name, settings)
     _same_code(path.name, name)
-    shared.load_graph(load(data_name, runs.ROOT / "data"), settings, _teller(tell_as))
+    shared.load_graph(load(data_name, runs.ROOT / "data"), settings, _teller(tell_as), device=device)
     return path.read_bytes()
 
 
-def execute_there(run: Run, threads: int, fingerprint: str, graph: bytes | None) -> Outcome:
+def execute_there(run: Run, threads: int, device: str, fingerprint: str, graph: bytes | None) -> Outcome:
     """On a worker: executes `run` in a temporary folder. `graph` is the file of the graph that it needs."""
     _same_code(run.fingerprint, fingerprint)
     load(run.data, runs.ROOT / "data")  # fetched once, before a notebook starts
@@ -112,7 +112,7 @@ def execute_there(run: Run, threads: int, fingerprint: str, graph: bytes | None)
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_atomically(path, graph)
     with tempfile.TemporaryDirectory() as folder:
-        error = Process(run, Path(folder), threads, _teller(str(run))).execute()
+        error = Process(run, Path(folder), threads, device, _teller(str(run))).execute()
         return Outcome(error, {path.name: path.read_bytes() for path in Path(folder).iterdir()})
 
 
@@ -130,10 +130,10 @@ def _teller(run: str) -> Callable[[str], None]:
 
 
 class Here:
-    """The cores of this machine: `jobs` runs at a time, each in a process of its own."""
+    """This machine: `jobs` runs at a time, each in a process of its own, on `device`."""
 
-    def __init__(self, jobs: int):
-        self.jobs = jobs
+    def __init__(self, jobs: int, device: str = "auto"):
+        self.jobs, self.device = jobs, device
         self.pool = ThreadPoolExecutor(jobs)  # a thread waits for a process
         self.processes: list[Process] = []
 
@@ -142,7 +142,7 @@ class Here:
 
     def submit(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None], begin: Callable[[], None]) -> Future:
         """The future error of a run, or '', whose files are written to `folder`; `begin` is called before it starts."""
-        self.processes.append(process := Process(run, folder, threads, tell))
+        self.processes.append(process := Process(run, folder, threads, self.device, tell))
 
         def execute() -> str:
             begin()
@@ -159,9 +159,9 @@ class Here:
 
 
 class Cluster:
-    """The workers of a Dask scheduler, wherever they are."""
+    """The workers of a Dask scheduler, wherever they are, each on the `device` that it has."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, device: str = "auto"):
         try:
             from distributed import Client
         except ImportError:
@@ -171,7 +171,7 @@ class Cluster:
         except (OSError, ValueError) as error:
             allowed = f"allowed is the address of a Dask scheduler that answers ({error})"
             raise ValueError(f"SCHEDULER={address!r}: {allowed}") from None
-        self.address = address
+        self.address, self.device = address, device
         self.pool = self.client.get_executor(pure=False, retries=3)  # a worker that is lost takes no run with it
         self.graphs: dict[Path, object] = {}
         self.tell: dict[str, Callable[[str], None]] = {}
@@ -184,7 +184,7 @@ class Cluster:
     def submit(self, run: Run, folder: Path, threads: int, tell: Callable[[str], None], begin: Callable[[], None]) -> Future:
         """The future outcome of a run: its files are sent, not written to `folder`."""
         self.tell[str(run)] = tell
-        return self.pool.submit(execute_there, run, threads, run.fingerprint, self._graph(run))
+        return self.pool.submit(execute_there, run, threads, self.device, run.fingerprint, self._graph(run))
 
     def _graph(self, run: Run) -> object:
         """The graph that `run` needs, on the cluster or to be made there; None if it needs none."""
@@ -194,7 +194,7 @@ class Cluster:
             if path.exists():
                 self.graphs[path] = self.client.scatter(path.read_bytes())
             else:
-                what = run.data, run.graph, path.name, str(run)
+                what = run.data, run.graph, path.name, self.device, str(run)
                 self.graphs[path] = self.client.submit(make_graph, *what, pure=False, retries=3)
         return self.graphs[path]
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
@@ -172,6 +172,7 @@ def from_notebook(namespace: Mapping[str, object]) -> Run:
             if unknown := sorted(given - known - {"True", "False", "None"}):
                 raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: allowed is {', '.join(sorted(known))}")
     check_whole("threads", namespace["threads"])
+    processor(namespace["device"])
     given = {name: namespace[name] for name in Run.__dataclass_fields__}
     return Run(**given | {"data": located(given["data"])})
 
@@ -193,6 +194,15 @@ def check_whole(name: str, value: object) -> None:
     """Raises ValueError unless `value` is a whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r}: allowed is a whole number from 1")
+
+
+def processor(device: object) -> torch.device:
+    """Where `device` says that a run is trained; `auto` is a GPU if there is one. Raises ValueError for one that is not there."""
+    here = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    if device not in ("auto", *here):
+        raise ValueError(f"device={device!r}: allowed is auto, cpu, or cuda where PyTorch finds a GPU, here {', '.join(here)}")
+    torch.backends.cudnn.deterministic = True  # of the ways to compute a convolution, one that adds in the same order each time
+    return torch.device(here[-1] if device == "auto" else device)
 
 
 def writable(parameter: str, folder: Path) -> Path:
@@ -232,7 +242,7 @@ def save(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in fit.model.state_dict().items()}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in fit.model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     save_file({"probabilities": trained.probabilities.contiguous(), "right": trained.right}, folder / "predictions.safetensors")
     per_class = torch.bincount(labels, minlength=len(trained.recall)).tolist()
@@ -253,10 +263,11 @@ def save(
         "confusion": trained.confusion.tolist(),
         "seconds": fit.history[-1]["seconds"],
         "threads": torch.get_num_threads(),
+        "device": fit.model.device.type,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),
             "numpy": np.__version__,
         },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -40,11 +40,17 @@ class Neighbors:
     features: Tensor  # of half precision
 
 
-def load_graph(images: Images, settings: Pretraining, tell: Callable[[str], None] = print, folder: Path = FOLDER) -> Neighbors:
+def load_graph(
+    images: Images,
+    settings: Pretraining,
+    tell: Callable[[str], None] = print,
+    folder: Path = FOLDER,
+    device: str = "auto",
+) -> Neighbors:
     """The graph of the training images, from disk or, the first time, made.
 
-    Making it takes about five minutes of one core. It is done by one thread, whatever the run uses, so that all runs have
-    the same graph; a run that finds another at it waits for it. `tell` is given a line now and then.
+    Making it takes about five minutes of one core. It is done by one thread, whatever the run uses, or on a GPU if `device` says
+    so, once: all runs have the same graph. A run that finds another at it waits for it. `tell` is given a line now and then.
     """
     target = path(images.name, settings, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +62,7 @@ def load_graph(images: Images, settings: Pretraining, tell: Callable[[str], None
             fcntl.flock(lock, fcntl.LOCK_EX)
         kept = _read(target)
         if kept is None:
-            kept = _make(images.x, settings, tell)
+            kept = _make(images.x.to(runs.processor(device)), settings, tell)
             temporary = target.with_name(f".{target.name}.{os.getpid()}")
             safetensors.torch.save_file(kept, temporary)
             os.replace(temporary, target)
@@ -73,7 +79,7 @@ def typical(images: Images, run: Run, tell: Callable[[str], None] = print, folde
 def _make(x: Tensor, settings: Pretraining, tell: Callable[[str], None]) -> dict[str, Tensor]:
     threads, start = torch.get_num_threads(), time.perf_counter()
 
-    def on_step(step: int, loss: float) -> None:
+    def on_step(step: int, loss: Tensor) -> None:
         if step == 1 or step % 100 == 0 or step == settings.steps:
             seconds = time.perf_counter() - start
             left = seconds * (settings.steps - step) / step
@@ -88,7 +94,8 @@ def _make(x: Tensor, settings: Pretraining, tell: Callable[[str], None]) -> dict
     finally:
         torch.set_num_threads(threads)
     seconds = torch.tensor(time.perf_counter() - start)
-    return {"similarity": similarity, "index": index.int(), "features": features.half(), "seconds": seconds}
+    made = {"similarity": similarity, "index": index.int(), "features": features.half(), "seconds": seconds}
+    return {name: tensor.cpu() for name, tensor in made.items()}
 
 
 def _read(target: Path) -> dict[str, Tensor] | None:

@@ -288,6 +288,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         "--folds", default="0", help="fifths of the labels, 1 to 5, that are held back to estimate the accuracy; 0: none"
     )
     parser.add_argument("--jobs", default=str(cores()), help="runs at a time (default: one for each core)")
+    parser.add_argument("--device", default="auto", help="where runs are trained: cpu, cuda, or auto, a GPU if there is one")
     parser.add_argument("--scheduler", default="", help="address of a Dask scheduler whose workers do the runs: tcp://host:8786")
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
@@ -302,13 +303,15 @@ def main(arguments: Iterable[str] | None = None) -> None:
         grid = make_grid(labels, given.recipes, given.seeds, given.wrong_labels, given.folds, **common)
         jobs = number(given.jobs)
         runs.check_whole("JOBS", jobs)
+        if not given.scheduler:
+            runs.processor(given.device)
         outputs = runs.ROOT / given.outputs
         lock = OutputsLock(outputs)
         if name in DATA_SETS:
             fetch(name, runs.ROOT / "data")
         else:
             look_at(name, outputs)
-        place = places.Cluster(given.scheduler) if given.scheduler else places.Here(jobs)
+        place = places.Cluster(given.scheduler, given.device) if given.scheduler else places.Here(jobs, given.device)
     except (ValueError, DataError) as error:
         sys.exit(f"sweep: {error}")
     with lock.file:
