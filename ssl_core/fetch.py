@@ -50,6 +50,7 @@ class DataSet:
     mean: tuple[float, ...] = (0.1306,)
     std: tuple[float, ...] = (0.3081,)
     inverted: bool = False
+    uniform_prior: bool = True  # whether the classes are known to be about equally frequent
 
     @property
     def n_labels(self) -> int:

@@ -56,6 +56,7 @@ class Folder:
     files_test: tuple[str, ...] = field(repr=False)
     skipped: tuple[tuple[str, str], ...] = field(repr=False)  # what was found and is not used, and why
     problem: str  # why it can't be trained with, or ''
+    uniform_prior: bool = False  # of a folder of images nobody knows how frequent the classes are
 
 
 @dataclass

@@ -80,13 +80,23 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return torch.cat(similarity), torch.cat(index)
 
 
-def spread(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, n_classes: int, alpha: float = 0.999) -> Tensor:
+def spread(
+    similarity: Tensor,
+    index: Tensor,
+    labeled: Tensor,
+    y_l: Tensor,
+    n_classes: int,
+    uniform_prior: bool = True,
+    alpha: float = 0.999,
+) -> Tensor:
     """Class scores (N, n_classes) of all N images, rows summing to one, from the classes `y_l` (M,) of the images `labeled`.
 
     Label spreading (Zhou et al. 2004): the scores F solve (I − αS)·F = Y, S being the symmetric, normalised adjacency of
-    the graph with weights similarity⁴. Y is divided by the labels of each class, and F is balanced by Sinkhorn's
-    iteration to a uniform distribution over the classes that have a label; the others score 0. What no label reaches
-    scores alike for all. The system is solved by conjugate gradients, one class at a time.
+    the graph with weights similarity⁴. Y is divided by the labels of each class. With a `uniform_prior` F is balanced by
+    Sinkhorn's iteration to a uniform distribution over the classes that have a label; without, each class's scores are its
+    distribution over the images, and of an image the classes are compared by how likely they make it, whatever their frequency.
+    Classes without a label score 0. What no label reaches scores alike for all others. The system is solved by conjugate
+    gradients, one class at a time.
     """
     n, k = index.shape
     weights = similarity.clamp(min=0).double().pow(4).flatten().numpy()
@@ -101,12 +111,17 @@ def spread(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, n_cl
         source[labeled[y_l == c].numpy()] = 1 / int((y_l == c).sum())
         scores[:, column], _ = cg(system, source, rtol=1e-4, maxiter=60)
     scores = np.maximum(scores, 0) + 1e-12
-    for _ in range(50):
+    for _ in range(50 if uniform_prior else 1):
         scores /= scores.sum(axis=0) * len(present) / n
         scores /= scores.sum(axis=1, keepdims=True)
     found = torch.zeros(n, n_classes)
     found[:, present] = torch.from_numpy(scores).float()
     return found
+
+
+def class_prior(scores: Tensor) -> Tensor:
+    """How frequent each class is, (C,), by scores (N, C): the share of the images that it scores best at, and one more each."""
+    return (torch.bincount(scores.argmax(dim=1), minlength=scores.shape[1]) + 1) / (len(scores) + scores.shape[1])
 
 
 def candidates(scores: Tensor, margin: float) -> Tensor:

@@ -66,6 +66,7 @@ class Recipe:
     ema_decay: float = 0.0  # per step, of the averaged weights that teach and are reported; 0: the weights themselves
     threshold: float = 0.95  # least confidence of a pseudo-label that counts
     align_decay: float = 0.0  # per step, of the class frequencies that the teacher is aligned with; 0: no alignment
+    uniform_prior: bool = True  # whether all classes are held to be as frequent; otherwise how frequent is estimated by the graph
     graph: Pretraining | None = None  # what labels are spread over, to give each image its candidates; None: any class is
     graph_margin: float = 0.6  # a class is a candidate if it scores this fraction of the best
     graph_alone: float = 0.0  # the fraction of all steps in which candidates teach without the teacher
@@ -106,15 +107,19 @@ class Recipe:
         """Whether the strong view is used at all."""
         return bool({"consistency", "pseudo_label"} & set(self.terms))
 
-    def on(self, background: float) -> "Recipe":
-        """The recipe for images with another background than MNIST's black: what is shifted in from outside is of that value."""
+    def on(self, background: float, uniform_prior: bool = True) -> "Recipe":
+        """The recipe for other images than MNIST's: what is shifted in from outside is of the value `background`.
+
+        How frequent each class is has to be estimated, unless there is a `uniform_prior`.
+        """
 
         def changed(value: object) -> object:
             if isinstance(value, Augment) and value.fill == BACKGROUND:
                 return replace(value, fill=background)
             return replace(value, augment=changed(value.augment)) if isinstance(value, Pretraining) else value
 
-        return replace(self, **{each.name: changed(getattr(self, each.name)) for each in fields(self)})
+        there = replace(self, **{each.name: changed(getattr(self, each.name)) for each in fields(self)})
+        return replace(there, uniform_prior=self.uniform_prior and uniform_prior)
 
     def epochs_for(self, n_labels: int) -> int:
         return self.epochs_at.get(n_labels, self.epochs)

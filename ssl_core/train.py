@@ -62,11 +62,16 @@ class Evaluation:
 
 
 class Teacher:
-    """The moving average of a model's weights (mean teacher, Tarvainen & Valpola 2017), and what it says of an image."""
+    """The moving average of a model's weights (mean teacher, Tarvainen & Valpola 2017), and what it says of an image.
 
-    def __init__(self, model: Net, recipe: Recipe):
+    `prior` (C,) says how frequent each class is, for a recipe without a uniform prior; such a teacher is not aligned without it.
+    """
+
+    def __init__(self, model: Net, recipe: Recipe, prior: Tensor | None = None):
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.recipe = recipe
+        self.prior = None if prior is None else prior.to(model.device)
+        self.aligned = bool(recipe.align_decay) and (recipe.uniform_prior or prior is not None)
         self.steps = 0
         n_classes = model.linear2.out_features
         self.class_frequency = torch.full(
@@ -92,18 +97,19 @@ class Teacher:
     def probabilities(self, x: Tensor, candidates: Tensor | None = None, alone: bool = False) -> Tensor:
         """Class probabilities (N, C) of the images `x`, without gradient.
 
-        With `align_decay` they are aligned with a uniform distribution of the classes (ReMixMatch, Berthelot et al. 2020,
-        section 3.1): divided by how often each class was predicted of late, and made to sum to one again, so that no
-        class swallows its neighbours. With `candidates` (N, C) they are shared out among the classes that are True there
-        (as in learning from partial labels, Lv et al. 2020). If these stand `alone`, before there is a teacher worth
-        asking, they are all as likely: only an image with a single candidate then has a sure class.
+        With `align_decay` they are aligned with a uniform distribution of the classes, or with `prior` (ReMixMatch, Berthelot
+        et al. 2020, section 3.1): divided by how often each class was predicted of late, multiplied by how often it should be,
+        and made to sum to one again, so that no class swallows its neighbours. With `candidates` (N, C) they are shared out
+        among the classes that are True there (as in learning from partial labels, Lv et al. 2020). If these stand `alone`,
+        before there is a teacher worth asking, they are all as likely: only an image with a single candidate then has a sure
+        class.
         """
         if alone and candidates is not None:
             return candidates / candidates.sum(dim=1, keepdim=True)
         p = self.model(x)[0].softmax(dim=1)
-        if self.recipe.align_decay:
+        if self.aligned:
             self.class_frequency.lerp_(p.mean(dim=0), 1 - self.recipe.align_decay)
-            p = p / self.class_frequency
+            p = p / self.class_frequency if self.prior is None else p * (self.prior / self.class_frequency)
         if candidates is not None:
             p = p * candidates
         return p / p.sum(dim=1, keepdim=True).clamp(min=1e-30)
@@ -148,17 +154,19 @@ def fit(
     seed: int,
     on_epoch: Callable[[dict[str, float], int], None] = lambda row, epochs: None,
     candidates: Tensor | None = None,
+    prior: Tensor | None = None,
     save_to: Path | None = None,
     key: str = "",
 ) -> Fit:
     """Trains `model` in place on labelled images (M, C, 28, 28) with classes (M,) and unlabelled images (U, C, 28, 28).
 
-    `candidates` (U, C) is True for the classes that an unlabelled image may have by the graph of a recipe that has one.
-    All of it is done on the device of `model`; the images may come from elsewhere. The result is a pure function of the arguments
-    (and of the device, and of the number of threads, which reorders sums). What is returned
-    is the last model of the schedule, averaged if the recipe says so. `on_epoch(row, epochs)` is called after each epoch
-    with the row of the history. Raises FloatingPointError, naming the step, after an epoch in which a loss
-    was not finite: to look at each step's at once would keep a GPU waiting.
+    `candidates` (U, C) is True for the classes that an unlabelled image may have by the graph of a recipe that has one, and
+    `prior` (C,) is how frequent each class is, if the recipe does not hold them to be alike. All of it is done on the device of
+    `model`; the images may come from elsewhere. The result is a pure function of the arguments (and of the device, and of the
+    number of threads, which reorders sums). What is returned is the last model of the schedule, averaged if the recipe says so.
+
+    `on_epoch(row, epochs)` is called after each epoch with the row of the history. Raises FloatingPointError, naming the step,
+    after an epoch in which a loss was not finite: to look at each step's at once would keep a GPU waiting.
 
     With `save_to`, training is saved to that file whenever it keeps a snapshot, and goes on from there if the file is of the same
     `key`, which must change with whatever changes the result.
@@ -168,7 +176,7 @@ def fit(
     candidates = None if candidates is None else candidates.to(device)
     generator = torch.Generator(device).manual_seed(seed)
     optimizers = Optimizers(model, recipe.learning_rate, recipe.weight_decay, recipe.muon_rate)
-    teacher = Teacher(model, recipe)
+    teacher = Teacher(model, recipe, None if recipe.uniform_prior else prior)
     epochs, start = recipe.epochs_for(len(x_l)), time.perf_counter()
     total_steps = epochs * recipe.steps_for(len(x_l), len(x_u))
     history, snapshots, step = [], {}, 0

@@ -109,6 +109,13 @@ def test_beside_the_report():
     assert budget.beside_report([]).empty
 
 
+def test_the_prior_is_told_and_what_is_made_of_it():
+    said = budget.prior_in_words(torch.tensor([0.2, 0.7, 0.1]), ("a", "b", "c"), uniform=False)
+    assert said == "How frequent the classes are is estimated, not assumed; by the graph, in per cent: b 70.0, a 20.0, c 10.0."
+    said = budget.prior_in_words(torch.full((100,), 0.01), tuple(f"class {i}" for i in range(100)), uniform=True)
+    assert said.startswith("All classes are held to be equally frequent;") and said.count("1.0") == 12
+
+
 def test_candidates_are_counted_in_words():
     candidates = torch.tensor([[True, False, False], [True, True, False], [False, True, False], [False, False, True]])
     said = budget.candidates_in_words(candidates, torch.tensor([0, 1, 1, 0]))

@@ -26,7 +26,7 @@ def training(images, name, save_to=None, key="a", stop_after=None):
             raise KeyboardInterrupt
 
     x_l, y_l = images.x[parts.labeled], images.y[parts.labeled]
-    return train.fit(untrained(0), x_l, y_l, x_u, recipe, 0, on_epoch, candidates, save_to, key), told
+    return train.fit(untrained(0), x_l, y_l, x_u, recipe, 0, on_epoch, candidates, None, save_to, key), told
 
 
 def same(one, other):

@@ -56,6 +56,30 @@ def test_scores_are_a_distribution_over_the_classes_with_a_label(m, seed):
     assert (scores[:, present] > 0).all() and scores.sum().item() == pytest.approx(scores[:, present].sum().item())
 
 
+def uneven():
+    """Two overlapping groups of 950 and 50 points, and one label of each."""
+    group = torch.arange(2).repeat_interleave(torch.tensor([950, 50]))
+    x = torch.eye(2, 3)[group] + 0.22 * numbers(5, 1000, 3)
+    return x, group, torch.tensor([10, 960])
+
+
+def test_without_a_uniform_prior_a_rare_class_stays_rare():
+    x, y, labeled = uneven()
+    found = graph.neighbors(x, 10)
+    even = graph.spread(*found, labeled, y[labeled], 2)
+    assert even.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
+    free = graph.spread(*found, labeled, y[labeled], 2, uniform_prior=False)
+    assert (free.argmax(1) == y).float().mean() > (even.argmax(1) == y).float().mean() + 0.02
+    assert torch.allclose(free.sum(1), torch.ones(1000), atol=1e-5)
+    prior = graph.class_prior(free)
+    assert prior.sum().item() == pytest.approx(1) and prior.tolist() == pytest.approx([0.95, 0.05], abs=0.03)
+
+
+def test_the_prior_counts_the_best_scored_class_and_none_is_impossible():
+    scores = torch.tensor([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
+    assert graph.class_prior(scores).tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6])
+
+
 def test_what_no_label_reaches_has_every_class_for_a_candidate():
     x = torch.cat([numbers(0, 20, 2).abs() @ torch.eye(2, 6), numbers(1, 20, 2).abs() @ torch.eye(6)[4:]])  # two islands
     scores = graph.spread(*graph.neighbors(x, 3), torch.tensor([0, 1]), torch.tensor([0, 1]), 2)

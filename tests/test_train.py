@@ -139,6 +139,17 @@ def test_alignment_evens_out_the_predicted_classes(images):
     assert aligned.mean(0).std() < 0.2 * plain.mean(0).std()
 
 
+def test_alignment_with_a_prior_makes_a_rare_class_rare(images):
+    x, prior = images.x[:500], torch.tensor([0.01] + [0.11] * 9)
+    estimated = replace(BEST, align_decay=0.5, uniform_prior=False)
+    teacher = train.Teacher(untrained(0), estimated, prior)
+    for _ in range(20):
+        aligned = teacher.probabilities(x)
+    assert aligned.mean(0).tolist() == pytest.approx(prior.tolist(), rel=0.15)
+    plain = train.Teacher(untrained(0), replace(BEST, align_decay=0.0)).probabilities(x)
+    assert torch.equal(train.Teacher(untrained(0), estimated).probabilities(x), plain)  # nothing known: nothing assumed
+
+
 def test_candidates_bound_the_teacher_and_alone_replace_it(images):
     x = images.x[:200]
     candidates = torch.zeros(200, 10, dtype=torch.bool)

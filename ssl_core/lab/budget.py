@@ -256,6 +256,17 @@ def candidates_in_words(candidates: Tensor, y: Tensor) -> str:
     )
 
 
+def prior_in_words(prior: Tensor, classes: tuple[str, ...], uniform: bool) -> str:
+    """How frequent the graph finds each class, (C,), Markdown; of many classes the most and the least frequent. Also whether
+    training relies on it, or holds them to be alike (`uniform`).
+    """
+    order = prior.argsort(descending=True, stable=True).tolist()
+    shown = order if len(order) <= 12 else [*order[:6], *order[-6:]]
+    shares = ", ".join(f"{plain(classes[c])} {100 * prior[c]:.1f}" for c in shown)
+    what = "All classes are held to be equally frequent" if uniform else "How frequent the classes are is estimated, not assumed"
+    return f"{what}; by the graph, in per cent: {shares}."
+
+
 def run_in_words(run: Run, untrained: float, trained: float, seconds: float, missing: list[str]) -> str:
     """What one run reached, in a sentence or two, Markdown; `missing` names the classes without a label."""
     sentences = [

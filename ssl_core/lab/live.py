@@ -55,13 +55,14 @@ def watch(run: Run, folder: Path) -> Watched:
         typical = shared.typical(images, run, tell) if run.draw == "typical" else None
         parts = data.split(images.y, run.n_labels, run.seed, run.draw, typical)
         x_l, y_l, x_u = images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled]
-        candidates = None
+        candidates, prior = None, None
         if settings.graph:
             found = shared.load_graph(images, settings.graph, tell)
-            scores = graph.spread(found.similarity, found.index, parts.labeled, y_l, len(images.classes))
+            scores = graph.spread(found.similarity, found.index, parts.labeled, y_l, len(images.classes), settings.uniform_prior)
+            prior = graph.class_prior(scores)
             candidates = graph.candidates(scores, settings.graph_margin)[parts.unlabeled]
         model = untrained(run.seed, len(images.classes), images.x.shape[1]).to(device)
-        fit = train.fit(model, x_l, y_l, x_u, settings, run.seed, on_epoch, candidates, path, key)
+        fit = train.fit(model, x_l, y_l, x_u, settings, run.seed, on_epoch, candidates, prior, path, key)
         tell("reading the test images")
         read = train.evaluate(fit.model, images.x_test, images.y_test, settings.test_copies, settings.augment_test)
     except KeyboardInterrupt:

@@ -87,7 +87,7 @@ class Run:
     @property
     def settings(self) -> Recipe:
         """The recipe in full, as this run follows it."""
-        recipe = recipes.get(self.recipe).on(self.known.background)
+        recipe = recipes.get(self.recipe).on(self.known.background, self.known.uniform_prior)
         if not self.smoke:
             return replace(recipe, epochs=recipe.epochs_for(self.n_labels), epochs_at={})
         graph = recipe.graph and replace(recipe.graph, steps=3)
