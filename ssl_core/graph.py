@@ -21,6 +21,7 @@ from .model import EVALUATION_BATCH, N_HIDDEN, untrained
 from .optim import Optimizers
 from .recipes import Pretraining, half_cosine
 
+SIMILARITIES = 60_000_000  # of images to others, that are in memory at a time while the nearest are searched
 MOST_CLUSTERS = 500  # into which images are divided to choose typical ones; TypiClust's bound
 
 
@@ -71,8 +72,11 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     k = min(k, len(features) - 1)
     z = F.normalize(features, dim=1)
     similarity, index = [], []
-    for start in range(0, len(z), 1000):
-        to_all = z[start : start + 1000] @ z.T
+    # One table for all parts of the way: memory of that size, taken and given back each time, would be left in pieces.
+    table = z.new_empty(min(len(z), max(1, SIMILARITIES // len(z))), len(z))
+    for start in range(0, len(z), len(table)):
+        part = z[start : start + len(table)]
+        to_all = torch.mm(part, z.T, out=table[: len(part)])
         to_all.diagonal(start).fill_(-torch.inf)  # not itself
         nearest = to_all.topk(k, dim=1)
         similarity.append(nearest.values)

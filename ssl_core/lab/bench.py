@@ -21,6 +21,7 @@ from statistics import median
 import psutil
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Subset
@@ -33,7 +34,7 @@ from ssl_core.data import MEAN, STD, load, split
 from ssl_core.fetch import fetch
 from ssl_core.model import Net, untrained
 
-from . import page, plots, runs, sweep
+from . import page, plots, runs, shared, sweep
 
 TARGETS = {"throughput_ratio": 5.0, "arithmetic_efficiency": 0.7, "sweep_overhead": 1.10, "scaling": 1.85}
 WORDS = {
@@ -232,8 +233,11 @@ def of_the_loop(repeats: int) -> dict:
 
 
 def of_a_sweep(outputs: Path, arguments: list[str]) -> dict:
-    """Runs a sweep into `outputs`; tells its time over that of its training, and its memory at most, in bytes."""
-    start = time.perf_counter()
+    """Runs a sweep into `outputs`; tells its time over that of its training, and its memory at most, in bytes.
+
+    The graph counts as training, if it was not there and the sweep made it.
+    """
+    before, start = set(shared.FOLDER.glob("*.safetensors")), time.perf_counter()
     process = psutil.Popen([sys.executable, "-m", "ssl_core.lab.sweep", "--outputs", str(outputs), *arguments])
     peaks = {"sweep": 0, "run": 0}
     while process.poll() is None:
@@ -244,9 +248,10 @@ def of_a_sweep(outputs: Path, arguments: list[str]) -> dict:
         raise RuntimeError(f"the sweep failed with status {process.returncode}")
     wall = time.perf_counter() - start
     seconds = [record["seconds"] for record in runs.records(outputs)]
+    graphs = [load_file(path)["seconds"].item() for path in set(shared.FOLDER.glob("*.safetensors")) - before]
     return {
-        "sweep_overhead": wall / packed(seconds, sweep.cores()),
-        "sweep": {"seconds": wall, "runs": len(seconds), "training_seconds": sum(seconds)},
+        "sweep_overhead": wall / packed(seconds + graphs, sweep.cores()),
+        "sweep": {"seconds": wall, "runs": len(seconds), "training_seconds": sum(seconds), "graph_seconds": sum(graphs)},
         "memory": peaks,
     }
 
@@ -321,6 +326,11 @@ def in_words(found: dict) -> str:
         f"matrix product: {rates['multiply'] / 1e9:.0f} GFLOP/s",
         "time goes to " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in found["profile"]),
     ]
+    if "sweep" in found:
+        s = found["sweep"]
+        graph = f", of which the graph {s['graph_seconds']:.0f} s" if s["graph_seconds"] else ""
+        trained = f"{s['training_seconds'] + s['graph_seconds']:.0f} s of training on one core{graph}"
+        lines.append(f"the sweep of {s['runs']} runs took {s['seconds'] / 60:.1f} minutes, for {trained}")
     for recipe, reached in found.get("seconds_to", {}).items():
         told = ", ".join(f"{goal}: {'never' if s is None else f'{s:.0f} s'}" for goal, s in reached.items())
         lines.append(f"`{recipe}` at 50 labels reaches {told}")
