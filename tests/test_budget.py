@@ -85,6 +85,8 @@ def test_tables_and_words_say_what_was_measured():
     assert "with 50 labels" in budget.in_words(table) and "**about 500**" in budget.in_words(table)
     assert "50 with `best`, 1000 with `supervised`" in budget.in_words(table)
     assert "One seed only" in budget.in_words(table)
+    assert "Means over 1 to 2 seeds." in budget.in_words(results([*rows, ("best", 50, 1, 0.96)]))
+    assert "Means over 2 seeds." in budget.in_words(results([*rows, *((*row[:2], 1, row[3]) for row in rows)]))
     assert "With `supervised`: **M = 1000**" in budget.verdict(curve)
 
 

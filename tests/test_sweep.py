@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
 import pytest
 
-from ssl_core.lab import page, runs, sweep
+from ssl_core.lab import page, places, runs, sweep
 from ssl_core.lab.runs import Run
 from ssl_core.recipes import ABLATIONS
 
@@ -217,6 +218,14 @@ def test_values_are_separated_by_blanks_or_commas_and_taken_once():
     assert [run.recipe for run in sweep.make_grid("50", "best ablations", "0")] == ["best", *ABLATIONS]
 
 
+def test_no_more_runs_at_a_time_than_there_is_memory_for(monkeypatch):
+    best, supervised = Run(50, "best", 0), Run(50, "supervised", 0)
+    assert 1e9 < places.memory(supervised) < places.memory(best) < 2e9
+    for free, at_a_time in ((64e9, 16), (4e9, 2), (2e9, 1), (0.1e9, 1)):
+        monkeypatch.setattr(places.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        assert places.at_a_time([supervised, best], 16) == at_a_time
+
+
 def test_time_to_go_follows_the_work_that_is_left(monkeypatch, tmp_path):
     done, running = (sweep.Execution(Run(n, "best", 0), tmp_path) for n in (50, 250))
     board = sweep.Board([done, running])
@@ -234,5 +243,11 @@ def test_while_one_run_makes_the_graph_those_that_need_none_go_first(monkeypatch
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "supervised", "supervised", "best"]
     maker = executions[0]
     assert maker.graph_work > 0.5 * maker.work and not any(e.graph_work for e in executions[1:])
+    short = sweep.Execution(Run(50, "published", 0), tmp_path)
+    told = [
+        e.run.recipe for e in sweep.in_order([short, *executions], jobs=2)
+    ]  # the shortest comes last, not before the graph is
+    assert told == ["best", "supervised", "supervised", "best", "published"]
+    assert [e.run.recipe for e in sweep.in_order(executions, jobs=1)] == ["best", "best", "supervised", "supervised"]
     maker.graph.touch()
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "best", "supervised", "supervised"]

@@ -230,9 +230,10 @@ def in_words(results: pd.DataFrame) -> str:
             sentences.append(f"- With {line.index[0]} labels `best` is as good as labels alone are with **{match}**.")
     worth = ", ".join(f"{recommend(means(table, recipe))} with `{recipe}`" for recipe in table["recipe"].unique())
     sentences.append(f"- Beyond so many labels, more of them gain less than {100 * WORTH:g} point per doubling: {worth}.")
-    seeds = results["seed"].nunique()
+    seeds = sorted(set(results.groupby(["recipe", "n_labels"])["seed"].nunique()))
     tested = n_test(results)
-    caveat = "One seed only: differences of a few tenths may be chance." if seeds == 1 else f"Means over {seeds} seeds."
+    several = " to ".join(f"{n}" for n in dict.fromkeys((seeds[0], seeds[-1])))
+    caveat = "One seed only: differences of a few tenths may be chance." if seeds == [1] else f"Means over {several} seeds."
     return "\n".join(
         [*sentences, f"\n{caveat} All accuracies are on the {tested:,} test images, looked at once, after training."]
     )

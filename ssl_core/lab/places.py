@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 
 from ssl_core.data import load
+from ssl_core.graph import SIMILARITIES
+from ssl_core.model import N_HIDDEN
 from ssl_core.recipes import Pretraining
 
 from . import runs, shared
@@ -61,6 +63,20 @@ class Process:
         self.stopped = True
         if self.process and self.process.poll() is None:
             self.process.terminate()
+
+
+def memory(run: Run) -> float:
+    """About how many bytes `run` takes at most: PyTorch, the images, once more those without a label, and the graph."""
+    known, image = run.known, 4 * 28 * 28 * len(run.known.mean)
+    found = 0.95e9 + image * (2.25 * known.n_images + known.n_test)
+    if run.graph:  # features twice, neighbours, a score for each class; and the table in which neighbours are searched
+        found += known.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.graph.neighbors + 28 * len(known.classes)) + 4 * SIMILARITIES
+    return found
+
+
+def at_a_time(grid: list[Run], cores: int) -> int:
+    """How many runs of `grid` may go on at a time: one a core, but no more than there is free memory for."""
+    return max(1, min(cores, int(psutil.virtual_memory().available // max(map(memory, grid)))))
 
 
 def last_error(lines: list[str]) -> str:

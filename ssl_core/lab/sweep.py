@@ -7,6 +7,7 @@ import argparse
 import csv
 import fcntl
 import io
+import math
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from .runs import Run
 LABELS = "6000 2000 1000 500 250 50"  # of which, in a folder of one's own, as many are run as there are labels for
 OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
 SEARCH_IMAGES = 120_000  # what searching the nearest neighbours costs, likewise
+GRAPH_COST = 1.5  # of an image while the graph is made, in training images
 
 
 class Execution:
@@ -102,10 +104,11 @@ def sweep(grid: list[Run], outputs: Path, place: places.Here | places.Cluster, t
     """
     todo = [run for run in grid if not runs.finished(run, outputs)]
     print(
-        f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {place}",
+        f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {place},"
+        f" each in up to {max(map(places.memory, grid)) / 1e9:.1f} GB of memory",
         flush=True,
     )
-    executions = in_order([Execution(run, outputs) for run in todo])
+    executions = in_order([Execution(run, outputs) for run in todo], getattr(place, "jobs", None))
     failures: list[tuple[Execution, str]] = []
     pending: dict[Future, Execution] = {}
     try:
@@ -130,10 +133,11 @@ def sweep(grid: list[Run], outputs: Path, place: places.Here | places.Cluster, t
     return failures
 
 
-def in_order(executions: list[Execution]) -> list[Execution]:
+def in_order(executions: list[Execution], jobs: int | None = None) -> list[Execution]:
     """The longest first: the last to finish is then a short one, and no core waits for long.
 
-    While the first run that needs a graph makes it, runs that need none go before those that would wait for it.
+    While the first run that needs a graph makes it, runs that need none go before those that would wait for it: as many as will
+    keep the other `jobs` busy until then, or all of them if it is not known how many there are.
     """
     longest = sorted(executions, key=lambda e: -e.work)
     makers = {}
@@ -141,8 +145,16 @@ def in_order(executions: list[Execution]) -> list[Execution]:
         if (graph := execution.graph) and not graph.exists() and graph not in makers:
             makers[graph] = execution
             settings = execution.run.graph
-            execution.graph_work = 2.0 * settings.steps * settings.batch + SEARCH_IMAGES
-    return sorted(longest, key=lambda e: (e not in makers.values(), e.graph in makers))
+            execution.graph_work = GRAPH_COST * (2.0 * settings.steps * settings.batch + SEARCH_IMAGES)
+    first = list(makers.values())
+    rest = [execution for execution in longest if execution not in first]
+    until_made = math.inf if jobs is None else (jobs - len(first)) * max((e.graph_work for e in first), default=0)
+    meanwhile = []
+    for execution in rest:
+        if execution.graph not in makers and until_made > 0:
+            meanwhile.append(execution)
+            until_made -= execution.work
+    return [*first, *meanwhile, *(execution for execution in rest if execution not in meanwhile)]
 
 
 class Board:
@@ -287,7 +299,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument(
         "--folds", default="0", help="fifths of the labels, 1 to 5, that are held back to estimate the accuracy; 0: none"
     )
-    parser.add_argument("--jobs", default=str(cores()), help="runs at a time (default: one for each core)")
+    parser.add_argument("--jobs", default="", help="runs at a time (default: one for each core, if there is memory for them)")
     parser.add_argument("--device", default="auto", help="where runs are trained: cpu, cuda, or auto, a GPU if there is one")
     parser.add_argument("--scheduler", default="", help="address of a Dask scheduler whose workers do the runs: tcp://host:8786")
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
@@ -301,7 +313,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         common = {"data": name, "draw": given.draw, "smoke": given.smoke}
         labels = fitting(name) if given.labels == LABELS else given.labels
         grid = make_grid(labels, given.recipes, given.seeds, given.wrong_labels, given.folds, **common)
-        jobs = number(given.jobs)
+        jobs = number(given.jobs) if given.jobs else places.at_a_time(grid, cores())
         runs.check_whole("JOBS", jobs)
         if not given.scheduler:
             runs.processor(given.device)
@@ -316,7 +328,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         sys.exit(f"sweep: {error}")
     with lock.file:
         try:
-            failures = sweep(grid, outputs, place, 1 if given.scheduler else max(1, cores() // jobs))
+            failures = sweep(grid, outputs, place, 1 if given.scheduler or not given.jobs else max(1, cores() // jobs))
             for execution, error in failures:
                 print(f"FAILED {execution.run}: {error}\n  see {execution.failed / 'train.ipynb'}")
             without_page = _build_page(outputs, name, given.draw)
