@@ -243,11 +243,9 @@ def test_while_one_run_makes_the_graph_those_that_need_none_go_first(monkeypatch
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "supervised", "supervised", "best"]
     maker = executions[0]
     assert maker.graph_work > 0.5 * maker.work and not any(e.graph_work for e in executions[1:])
-    short = sweep.Execution(Run(50, "published", 0), tmp_path)
-    told = [
-        e.run.recipe for e in sweep.in_order([short, *executions], jobs=2)
-    ]  # the shortest comes last, not before the graph is
-    assert told == ["best", "supervised", "supervised", "best", "published"]
+    more = [sweep.Execution(run, tmp_path) for run in sweep.make_grid("50", "published supervised", "1 2 3 4")]
+    told = [e.run.recipe for e in sweep.in_order([*more, *executions], jobs=2)]  # five fill the time; the shortest end the sweep
+    assert told == ["best", *["supervised"] * 5, "best", "supervised", *["published"] * 4]
     assert [e.run.recipe for e in sweep.in_order(executions, jobs=1)] == ["best", "best", "supervised", "supervised"]
     maker.graph.touch()
     assert [e.run.recipe for e in sweep.in_order(executions)] == ["best", "best", "supervised", "supervised"]
