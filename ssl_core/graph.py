@@ -21,6 +21,7 @@ from .model import EVALUATION_BATCH, N_HIDDEN, untrained
 from .optim import Optimizers
 from .recipes import Pretraining, half_cosine
 
+FAR = 0.25  # of what of labels arrives at the median image; at digits far more does, at clothes among them far less
 SIMILARITIES = 60_000_000  # of images to others, that are in memory at a time while the nearest are searched
 MOST_CLUSTERS = 500  # into which images are divided to choose typical ones; TypiClust's bound
 
@@ -102,13 +103,7 @@ def spread(
     Classes without a label score 0. What no label reaches scores alike for all others. The system is solved by conjugate
     gradients, one class at a time.
     """
-    n, k = index.shape
-    weights = similarity.clamp(min=0).double().pow(4).flatten().numpy()
-    directed = sparse.csr_matrix((weights, (np.arange(n).repeat(k), index.flatten().numpy())), shape=(n, n))
-    adjacency = directed.maximum(directed.T)
-    scale = sparse.diags(1 / np.sqrt(np.maximum(adjacency.sum(axis=1).A1, 1e-12)))
-    system = sparse.identity(n) - alpha * (scale @ adjacency @ scale)
-    present = y_l.unique().tolist()
+    n, system, present = len(index), _system(similarity, index, alpha), y_l.unique().tolist()
     scores = np.zeros((n, len(present)))
     for column, c in enumerate(present):
         source = np.zeros(n)
@@ -121,6 +116,28 @@ def spread(
     found = torch.zeros(n, n_classes)
     found[:, present] = torch.from_numpy(scores).float()
     return found
+
+
+def reach(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, alpha: float = 0.999) -> Tensor:
+    """How much of any label arrives at each image, (N,), where labels are spread as by `spread`; 1 is the median.
+
+    Which class it is does not matter, and the labels of each count together for one. An image at which less than FAR arrives is
+    like none that has a label: it is foreign, or of a kind that no label shows.
+    """
+    source = np.zeros(len(index))
+    source[labeled.numpy()] = 1 / torch.bincount(y_l)[y_l].numpy()
+    arrived, _ = cg(_system(similarity, index, alpha), source, rtol=1e-4, maxiter=60)
+    return torch.from_numpy(arrived / np.median(arrived)).float()
+
+
+def _system(similarity: Tensor, index: Tensor, alpha: float) -> sparse.spmatrix:
+    """I − αS (N, N), S being the symmetric, normalised adjacency of the graph with weights similarity⁴."""
+    n, k = index.shape
+    weights = similarity.clamp(min=0).double().pow(4).flatten().numpy()
+    directed = sparse.csr_matrix((weights, (np.arange(n).repeat(k), index.flatten().numpy())), shape=(n, n))
+    adjacency = directed.maximum(directed.T)
+    scale = sparse.diags(1 / np.sqrt(np.maximum(adjacency.sum(axis=1).A1, 1e-12)))
+    return sparse.identity(n) - alpha * (scale @ adjacency @ scale)
 
 
 def class_prior(scores: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undistur
         while not done:
             sweep = start(outputs)
             if kills.total() < KILLS:
-                time.sleep(moments.uniform(0, 20))
+                time.sleep(moments.uniform(0, 18))
                 what, victim = moments.choice(sorted(family(sweep).items()))
                 if sweep.poll() is None and victim.is_running():
                     victim.kill()

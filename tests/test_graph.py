@@ -75,6 +75,32 @@ def test_without_a_uniform_prior_a_rare_class_stays_rare():
     assert prior.sum().item() == pytest.approx(1) and prior.tolist() == pytest.approx([0.95, 0.05], abs=0.03)
 
 
+@settings(deadline=None, max_examples=20)
+@given(m=st.integers(2, 20), seed=st.integers(0, 99))
+def test_reach_is_what_arrives_of_all_classes_together(m, seed):
+    """Against a dense solution with NumPy; labels of a frequent class count no more than those of a rare one."""
+    y = torch.randint(0, 3, (60,), generator=torch.Generator().manual_seed(seed))
+    similarity, index = graph.neighbors(numbers(seed, 60, 4), 5)
+    found = graph.reach(similarity, index, torch.arange(m), y[:m], alpha=0.9)
+    adjacency = np.zeros((60, 60))
+    np.put_along_axis(adjacency, index.numpy(), similarity.clamp(min=0).double().numpy() ** 4, 1)
+    adjacency = np.maximum(adjacency, adjacency.T)
+    scale = 1 / np.sqrt(adjacency.sum(1))
+    source = np.zeros(60)
+    for c in y[:m].unique().tolist():
+        source[:m][y[:m] == c] = 1 / (y[:m] == c).sum().item()
+    expected = np.linalg.solve(np.eye(60) - 0.9 * scale[:, None] * adjacency * scale, source)
+    assert np.allclose(found, expected / np.median(expected), atol=1e-2 * found.max())
+
+
+def test_what_is_like_no_labelled_image_is_far():
+    group = torch.arange(3).repeat_interleave(torch.tensor([200, 200, 60]))  # the third group is foreign
+    x = torch.eye(3, 5)[group] + 0.2 * numbers(1, 460, 5)
+    labeled = torch.tensor([3, 203])
+    far = graph.reach(*graph.neighbors(x, 8), labeled, group[labeled]) < graph.FAR
+    assert far[group == 2].float().mean() > 0.9 and far[group < 2].float().mean() < 0.05
+
+
 def test_the_prior_counts_the_best_scored_class_and_none_is_impossible():
     scores = torch.tensor([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert graph.class_prior(scores).tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6])

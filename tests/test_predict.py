@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ssl_core import data, train
-from ssl_core.lab import predict, runs, stats
+from ssl_core import data, graph, train
+from ssl_core.lab import predict, runs, shared, stats
 from ssl_core.lab.runs import Run
 from ssl_core.model import untrained
 
@@ -72,6 +72,21 @@ def test_its_own_unlabeled_images_come_the_doubtful_first(copied, digits):
     assert len(table) == len(digits.x) - RUN.n_labels and table["file"].is_unique
     assert not set(table["file"]) & set(data.split(digits.y, RUN.n_labels, RUN.seed).labeled.tolist())
     assert table["confidence"].is_monotonic_increasing and table["abstain"].isin(["yes", "no"]).all()
+
+
+def test_images_that_are_far_from_every_label_come_first(copied, digits, monkeypatch, capsys):
+    """As if the run were one of `best`, and fifty images without a label like each other, but like no digit."""
+    damage_record(copied, run=runs.read(copied)["run"] | {"recipe": "best"})
+    foreign = data.split(digits.y, RUN.n_labels, RUN.seed).unlabeled[:50]
+    features = torch.cat([digits.x.flatten(1) - digits.x.min(), torch.zeros(len(digits.x), 20)], dim=1)
+    features[foreign] = torch.cat([torch.zeros(50, 784), torch.rand(50, 20)], dim=1)
+    found = shared.Neighbors(*graph.neighbors(features, 5), features)
+    monkeypatch.setattr(shared, "load_graph", lambda images, settings: found)
+    call(copied)
+    table = pd.read_csv(copied / "pseudo_labels.csv")
+    assert set(table["file"][:50]) == set(foreign.tolist()) and (table["far"] == "yes").sum() == 50
+    assert table["confidence"][:50].is_monotonic_increasing and table["confidence"][50:].is_monotonic_increasing
+    assert "far from every label in the graph are 50 images (3.7 %): they may be of no class" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", [0.3, 0.5, 0.9])

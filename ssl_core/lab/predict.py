@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ssl_core import data, folder, train
+from ssl_core import data, folder, graph, train
 from ssl_core.augment import Augment
 from ssl_core.fetch import DataError
 from ssl_core.model import Net
@@ -115,14 +115,21 @@ def read_images(place: Path, trained: Trained) -> tuple[list[str], Tensor, list[
     return list(read), data.normalised(tensor, trained.mean, trained.std), skipped
 
 
-def unlabeled(trained: Trained) -> tuple[list[str], Tensor]:
-    """The training images of which the run had no label: their names, or their numbers in a data set that has no files."""
+def unlabeled(trained: Trained) -> tuple[list[str], Tensor, np.ndarray | None]:
+    """The training images of which the run had no label: names (in a set that has no files, numbers), tensor, and whether each is
+    far from every label, by the graph of a run that has one.
+    """
     run = Run(**trained.parameters)
     images = data.load(run.data, runs.ROOT / "data")
     typical = shared.typical(images, run) if run.draw == "typical" else None
-    which = data.split(images.y, run.n_labels, run.seed, run.draw, typical).unlabeled
+    parts = data.split(images.y, run.n_labels, run.seed, run.draw, typical)
+    which = parts.unlabeled
     files = getattr(run.known, "files", range(len(images.x)))
-    return [str(files[i]) for i in which.tolist()], images.x[which]
+    far = None
+    if run.settings.graph:
+        found = shared.load_graph(images, run.settings.graph)
+        far = (graph.reach(found.similarity, found.index, parts.labeled, images.y[parts.labeled]) < graph.FAR)[which].numpy()
+    return [str(files[i]) for i in which.tolist()], images.x[which], far
 
 
 def table(trained: Trained, names: list[str], x: Tensor, sure: float) -> pd.DataFrame:
@@ -187,15 +194,20 @@ def main(arguments: Iterable[str] | None = None) -> None:
             export(trained, runs.writable("ONNX", (runs.ROOT / given.onnx).parent) / Path(given.onnx).name)
         sure, coverage = trained.sure_from(target)
         skipped: list[tuple[str, str]] = []
+        far = None
         if given.images:
             names, x, skipped = read_images(runs.ROOT / Path(given.images).expanduser(), trained)
         else:
-            names, x = unlabeled(trained)
+            names, x, far = unlabeled(trained)
     except (ValueError, DataError) as error:
         sys.exit(f"predict: {error}")
     rows = table(trained, names, x, sure)
     if not given.images:  # what a person reviews: the doubtful first
-        rows = rows.sort_values("confidence", kind="stable")
+        by = ["confidence"]
+        if far is not None:
+            rows["far"] = np.where(far, "yes", "no")
+            by = ["far", "confidence"]
+        rows = rows.sort_values(by, ascending=[name != "far" for name in by], kind="stable")
     written = path / ("predictions.csv" if given.images else "pseudo_labels.csv")
     runs.write_atomically(written, rows.to_csv(index=False))
     for file, why in skipped:
@@ -206,6 +218,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
         f"predict: it abstains from {100 * abstains:.1f} %: those less sure than {sure:.4f}; of the test images it answered"
         f" {100 * coverage:.1f} % when it was at least so sure, {100 * target:g} % of them rightly"
     )
+    if far is not None:
+        kind = "they may be of no class, or of a kind that no label shows, however sure the network is" if far.any() else "none"
+        print(f"predict: far from every label in the graph are {far.sum()} images ({100 * far.mean():.1f} %): {kind}")
 
 
 if __name__ == "__main__":
