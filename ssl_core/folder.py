@@ -156,7 +156,9 @@ def _images(folder: Path, part: str, found: Found, apart: str = "") -> list[str]
         return _printable(path.relative_to(folder).as_posix())
 
     files = []
-    for path in walk(folder / part, ()) if (folder / part).exists() else ():
+    top = folder.stat()
+    above = ((top.st_dev, top.st_ino),) if part else ()
+    for path in walk(folder / part, above) if (folder / part).exists() else ():
         if path.suffix.lower() not in FORMATS:
             found.skipped.append((name(path), f"not an image by its ending: allowed is {' '.join(FORMATS)}"))
         elif name(path) != path.relative_to(folder).as_posix():

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 SIDE = 28  # pixels, of what the network sees
@@ -33,6 +33,8 @@ def decode(path: Path) -> tuple[np.ndarray, str] | str:
             return framed(image.convert("RGB")), hashlib.sha256(content).hexdigest()
     except Image.DecompressionBombError:
         return _too_large(None)
+    except UnidentifiedImageError:
+        return f"not an image of a kind that is read: {', '.join(sorted(set(FORMATS.values())))}"
     except Exception as error:  # Pillow raises whatever a broken file leads to
         return f"can't be read ({' '.join(str(error).replace(str(path), 'it').split())[:100]})"
 

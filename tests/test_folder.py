@@ -182,6 +182,7 @@ def test_what_is_not_used_is_listed_with_its_reason(pile, digits):
     (pile / "unlabeled/cut.png").write_bytes(whole[: len(whole) // 2])
     (pile / "unlabeled/gone.png").symlink_to(pile / "nowhere.png")
     (pile / "unlabeled/circle").symlink_to(pile / "unlabeled", target_is_directory=True)
+    (pile / "unlabeled/above").symlink_to(pile, target_is_directory=True)
     write(pile / "labeled/0/both.png", digits[0][1] // 2)
     write(pile / "labeled/1/both too.png", digits[0][1] // 2)
     write(pile / f"labeled/{digits[1][160]}/tested.png", digits[0][160])
@@ -191,13 +192,14 @@ def test_what_is_not_used_is_listed_with_its_reason(pile, digits):
     expected = {
         f"labeled/{digits[1][160]}/tested.png": "the same image is a test image",
         "labeled/3/nothing.png": "an empty file",
-        "labeled/3/text.png": "can't be read",
+        "labeled/3/text.png": "not an image of a kind that is read: BMP, JPEG, PNG, TIFF",
         "labeled/3/notes.txt": "not an image by its ending",
         "labeled/11": "a class without an image",
         "labeled/loose.png": "not in the folder of a class",
         "unlabeled/cut.png": "can't be read",
         "unlabeled/gone.png": "can't be read",
         "unlabeled/circle": "a link that leads back",
+        "unlabeled/above": "a link that leads back",
         "labeled/0/both.png": "the same image has two labels: 0, 1",
         "labeled/1/both too.png": "the same image has two labels: 0, 1",
         "elsewhere": "not in labeled/, unlabeled/ or test/",

@@ -57,7 +57,7 @@ def test_new_images_are_read_as_test_images_were(copied, finished, digits, tmp_p
     (tmp_path / "new" / "broken.png").write_text("no image")
     call(copied, "--images", str(tmp_path / "new"))
     said = capsys.readouterr().out
-    assert "left out: broken.png: can't be read" in said and "360 images in" in said
+    assert "left out: broken.png: not an image of a kind that is read" in said and "360 images in" in said
     table = pd.read_csv(copied / "predictions.csv", dtype={"label": str}).set_index("file")
     expected = finished[1].probabilities.max(dim=1)
     for i in range(0, 360, 37):

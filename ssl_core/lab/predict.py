@@ -6,6 +6,7 @@ had no label of. With ONNX=file it also writes the network for programs without 
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ssl_core.pixels import SIDE, decode, grey
 from . import runs, shared, stats, sweep
 from .runs import Run
 
+PART = 10_000  # images, after which it tells how far it is
 REMAKE = "it was made by an earlier version, which did not keep what this takes: remove it, and train it again"
 
 
@@ -134,7 +136,13 @@ def unlabeled(trained: Trained) -> tuple[list[str], Tensor, np.ndarray | None]:
 
 def table(trained: Trained, names: list[str], x: Tensor, sure: float) -> pd.DataFrame:
     """A row an image: `file`, `label`, `confidence`, and `abstain`, yes where the confidence is below `sure`."""
-    said = trained.probabilities(x)
+    said, start = [], time.monotonic()
+    for part in x.split(PART):
+        said.append(trained.probabilities(part))
+        if (done := sum(map(len, said))) < len(x):
+            left = (time.monotonic() - start) * (len(x) / done - 1)
+            print(f"predict: {done}/{len(x)} images read, about {left:.0f} s to go", flush=True)
+    said = torch.cat(said)
     confidence, label = said.max(dim=1)
     return pd.DataFrame(
         {

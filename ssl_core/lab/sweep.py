@@ -253,7 +253,8 @@ def look_at(name: str, outputs: Path) -> None:
     rows = io.StringIO()
     csv.writer(rows).writerows([("file", "reason"), *about.skipped])
     runs.write_atomically(folder / "skipped.csv", rows.getvalue())
-    shown = torch.randperm(about.n_images, generator=torch.Generator().manual_seed(0))[:40]
+    by_chance = torch.randperm(about.n_images, generator=torch.Generator().manual_seed(0))
+    shown = torch.cat([torch.arange(min(20, about.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
     titles = [name[:12] for name in images.called(images.y[shown])]
     title = f"{about.title}: what the network sees" + (", light and dark exchanged" if about.inverted else "")
     plots.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
