@@ -1,13 +1,14 @@
 """A folder of one's own images: what is read, what is left out and why, and what stops with a message that says what to mend."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ssl_core import data, folder
+from ssl_core import data, folder, sets
 from ssl_core.fetch import DataError
 from ssl_core.folder import known, load
 from ssl_core.pixels import decode
@@ -316,3 +317,28 @@ def test_a_set_that_no_mirror_gives_is_named(monkeypatch):
     )
     with pytest.raises(DataError, match=r"^USPS is not there, and its mirrors did not give it: no route to host$"):
         data.load("usps")
+
+
+@pytest.fixture
+def mnist_here(tmp_path):
+    """MNIST's files beside the cache of this test."""
+    (tmp_path / "MNIST").symlink_to(Path(folder.__file__).parents[1] / "data" / "MNIST")
+
+
+def test_few_eights_are_mnist_but_for_these(images, mnist_here):
+    found, about = data.load("mnist-few-eights"), data.known("mnist-few-eights")
+    counts, of_all = torch.bincount(found.y), torch.bincount(images.y)
+    assert counts[8] == of_all[8] // 10 == 585 and (counts - of_all)[[0, 1, 2, 3, 4, 5, 6, 7, 9]].eq(0).all()
+    assert torch.equal(found.y_test, images.y_test) and not about.uniform_prior and about.n_labels == len(found.y)
+    before = (found.x_test * about.std[0] + about.mean[0] - (images.x_test * data.STD + data.MEAN)).abs().max()
+    assert before < 1e-5
+
+
+def test_clothes_among_digits_have_no_label(images, mnist_here, monkeypatch):
+    verified, clothes = sets._verified, np.full((60_000, 28, 28), 7, np.uint8)
+    fashion = (clothes, np.zeros(60_000, np.int64), clothes[:9], np.zeros(9, np.int64), ("T-shirt",))
+    monkeypatch.setattr(sets, "_verified", lambda name, root: fashion if name == "fashion-mnist" else verified(name, root))
+    found = data.load("mnist-and-clothes")
+    assert len(found.x) == 60_000 and torch.equal(found.y[:48_000], images.y[:48_000]) and (found.y[48_000:] == -1).all()
+    assert (found.x[48_000:].std(dim=(1, 2, 3)) == 0).all() and found.classes == images.classes
+    assert (data.split(found.y, 250, 0).labeled < 48_000).all()
