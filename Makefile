@@ -86,6 +86,9 @@ reference: $(READY)  ## the README's figures and tables: five seeds, one of `cor
 	@$(SWEEP) --labels 60000 --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --labels 10 --draw stratified --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --data fashion-mnist --labels '1000 250' --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
+	@$(SWEEP) --data digits --labels 50 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
+	@$(SWEEP) --data mnist-few-eights --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
+	@$(SWEEP) --data mnist-and-clothes --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
 	@$(SWEEP) --labels '6000 2000 1000 500 250 50' --recipes corrected --seeds 0 --outputs outputs
 	@$(MAKE) --no-print-directory ablation
 	@$(BIN)/python -m ssl_core.lab.page --reference

@@ -63,9 +63,19 @@ def readme_tables(results: pd.DataFrame) -> dict[str, str]:
     ablation = budget.ablation(results[digits & (results["draw"] == "random")])
     return {
         "results": _by_labels(results[shown & digits]),
-        "fashion-mnist": _by_labels(results[shown & (results["data"] == "fashion-mnist")]),
+        "other sets": _by_set(results[shown & ~digits]),
         "ablation": _markdown(budget.ablation_table(ablation)),
     }
+
+
+def _by_set(results: pd.DataFrame) -> str:
+    """A row for each data set and number of labels; a column for each recipe."""
+    if results.empty:
+        return ""
+    tables = {name: budget.accuracy_table(budget.curve(of_one)) for name, of_one in results.groupby("data", sort=False)}
+    rows = {f"`{name}`, {n}": table.loc[n] for name, table in tables.items() for n in sorted(table.index, reverse=True)}
+    table = pd.DataFrame(rows).T.fillna("–").rename_axis("data set, labels M")
+    return _markdown(table[sorted(table.columns, key=plots.order, reverse=True)])
 
 
 def _by_labels(results: pd.DataFrame) -> str:
