@@ -119,15 +119,15 @@ def spread(
 
 
 def reach(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, alpha: float = 0.999) -> Tensor:
-    """How much of any label arrives at each image, (N,), where labels are spread as by `spread`; 1 is the median.
+    """How much of any label arrives at each image, (N,), where labels are spread as by `spread`.
 
-    Which class it is does not matter, and the labels of each count together for one. An image at which less than FAR arrives is
-    like none that has a label: it is foreign, or of a kind that no label shows.
+    Which class it is does not matter, and the labels of each count together for one. 1 is the median of the images at which any
+    arrives. One at which less than FAR does is like none that has a label: it is foreign, or of a kind that no label shows.
     """
     source = np.zeros(len(index))
     source[labeled.numpy()] = 1 / torch.bincount(y_l)[y_l].numpy()
     arrived, _ = cg(_system(similarity, index, alpha), source, rtol=1e-4, maxiter=60)
-    return torch.from_numpy(arrived / np.median(arrived)).float()
+    return torch.from_numpy(arrived / np.median(arrived[arrived > 0])).float()
 
 
 def _system(similarity: Tensor, index: Tensor, alpha: float) -> sparse.spmatrix:

@@ -74,9 +74,8 @@ class Teacher:
         self.aligned = bool(recipe.align_decay) and (recipe.uniform_prior or prior is not None)
         self.steps = 0
         n_classes = model.linear2.out_features
-        self.class_frequency = torch.full(
-            (n_classes,), 1 / n_classes, device=model.device
-        )  # of the teacher's predictions of late
+        # Of the teacher's predictions of late.
+        self.class_frequency = torch.full((n_classes,), 1 / n_classes, device=model.device)
 
     def state_dict(self) -> dict:
         return {"model": self.model.state_dict(), "steps": self.steps, "class_frequency": self.class_frequency}

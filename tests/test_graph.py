@@ -101,6 +101,13 @@ def test_what_is_like_no_labelled_image_is_far():
     assert far[group == 2].float().mean() > 0.9 and far[group < 2].float().mean() < 0.05
 
 
+def test_most_images_may_be_far():
+    group = torch.arange(2).repeat_interleave(torch.tensor([40, 160]))  # no way leads from the labels to the second group
+    x = torch.cat([numbers(0, 40, 2).abs() @ torch.eye(2, 4), numbers(1, 160, 2).abs() @ torch.eye(4)[2:]])
+    reach = graph.reach(*graph.neighbors(x, 5), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    assert reach.isfinite().all() and (reach[group == 1] < graph.FAR).all() and (reach[group == 0] > 0).any()
+
+
 def test_the_prior_counts_the_best_scored_class_and_none_is_impossible():
     scores = torch.tensor([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert graph.class_prior(scores).tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6])

@@ -39,6 +39,7 @@ def stopping_at(epoch, monkeypatch):
     def drawn(history, weights):
         if history[-1]["epoch"] == epoch and not pressed:
             pressed.append(epoch)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
             signal.raise_signal(signal.SIGINT)
         return draw(history, weights)
 

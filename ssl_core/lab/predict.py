@@ -211,11 +211,10 @@ def main(arguments: Iterable[str] | None = None) -> None:
         sys.exit(f"predict: {error}")
     rows = table(trained, names, x, sure)
     if not given.images:  # what a person reviews: the doubtful first
-        by = ["confidence"]
+        rows = rows.sort_values("confidence", kind="stable")
         if far is not None:
-            rows["far"] = np.where(far, "yes", "no")
-            by = ["far", "confidence"]
-        rows = rows.sort_values(by, ascending=[name != "far" for name in by], kind="stable")
+            rows["far"] = np.where(far[rows.index], "yes", "no")
+            rows = rows.sort_values("far", ascending=False, kind="stable")
     written = path / ("predictions.csv" if given.images else "pseudo_labels.csv")
     runs.write_atomically(written, rows.to_csv(index=False))
     for file, why in skipped:
