@@ -99,10 +99,12 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undistur
         finished, done = {}, False
         while not done:
             sweep = start(outputs)
-            if kills.total() < KILLS:
-                time.sleep(moments.uniform(0, 18))
+            while kills.total() < KILLS and sweep.poll() is None:  # of one sweep a kernel, then a worker, then itself
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    sweep.wait(moments.uniform(0, 18))
+                    break
                 what, victim = moments.choice(sorted(family(sweep).items()))
-                if sweep.poll() is None and victim.is_running():
+                if victim.is_running():
                     victim.kill()
                     kills[what] += 1
                     print(f"{kills.total()} of {KILLS} kills, round {rounds}: a {what}", flush=True)
