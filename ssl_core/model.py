@@ -7,9 +7,7 @@ from torch import Tensor, nn
 N_FEATURES = 576
 N_HIDDEN = 300
 N_PARAMETERS = 231_854  # with ten classes and grey images
-EVALUATION_BATCH = (
-    100  # images in one forward pass without gradient: few enough to stay in a processor's cache; changes no result
-)
+EVALUATION_BATCH = 100  # images in one forward pass without gradient; as many as stay in a cache, changes no result
 
 
 class Net(nn.Module):

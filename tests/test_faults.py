@@ -99,7 +99,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undistur
         finished, done = {}, False
         while not done:
             sweep = start(outputs)
-            while kills.total() < KILLS and sweep.poll() is None:  # of one sweep a kernel, then a worker, then itself
+            while kills.total() < KILLS and sweep.poll() is None:  # one sweep may lose several of its kernels
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     sweep.wait(moments.uniform(0, 18))
                     break
