@@ -66,7 +66,7 @@ def test_a_cell_holds_the_images_that_the_matrix_counts_the_surest_first(explore
         if not counts[true, said]:
             assert isinstance(found, Markdown) and found.data == f"No {classes[true]} was read as {classes[said]}."
             continue
-        shown = [float(axis.get_title().removesuffix(" %")) for axis in found.axes if axis.get_title()]
+        shown = [float(text.get_text().removesuffix(" %")) for text in found.axes[0].texts]
         assert len(shown) == min(40, counts[true, said]) and shown == sorted(shown, reverse=True)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 import torch
 from IPython import get_ipython
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -45,17 +46,34 @@ def _pixels(x: Tensor) -> np.ndarray:
     return pixels[..., 0] if pixels.shape[3] == 1 else pixels
 
 
+def _board(rows: int, columns: int, side: float, tall: float, title: str) -> tuple[Figure, Axes]:
+    """An empty figure for `rows` × `columns` images, `side` inches each, and its one axis (one each takes ten times as long).
+
+    In the unit of the axis an image is 1 wide and high, and a row, with what is written over its images, `tall`.
+    """
+    figure = plt.figure(figsize=(side * columns, side * tall * rows), layout="none")
+    axis = figure.add_axes(
+        (0, 0, 1, 1), xlim=(0, columns), ylim=(tall * rows, 0)
+    )  # what is beside it is saved, too: savefig.bbox
+    axis.axis("off")
+    axis.set_title(title, fontsize=11)
+    plt.close(figure)
+    return figure, axis
+
+
+def _show(axis: Axes, pixels: np.ndarray, row: int, column: int, tall: float, text: str = "", color: str = "black") -> None:
+    """Draws an image into its place on a board, and writes `text` over it."""
+    left, bottom = column + 0.05, tall * (row + 1) - 0.05
+    axis.imshow(pixels, cmap="gray_r", vmin=0, vmax=1, extent=(left, left + 0.9, bottom, bottom - 0.9))
+    axis.text(column + 0.5, bottom - 0.92, text, fontsize=8, color=color, ha="center", va="bottom")
+
+
 def images(x: Tensor, titles: list[str], columns: int, colors: list[str] | None = None, title: str = "") -> Figure:
     """Images (N, C, 28, 28) in a grid, each under its title."""
-    rows = -(-len(x) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.35 * rows), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for i, (axis, pixels) in enumerate(zip(axes.flat, _pixels(x), strict=False)):
-        axis.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)
-        axis.set_title(titles[i], fontsize=8, color=colors[i] if colors else "black", pad=2)
-    figure.suptitle(title, fontsize=11)
-    plt.close(figure)
+    tall = 1.2
+    figure, axis = _board(-(-len(x) // columns), columns, 1.1, tall, title)
+    for i, pixels in enumerate(_pixels(x)):
+        _show(axis, pixels, i // columns, i % columns, tall, titles[i], colors[i] if colors else "black")
     return figure
 
 
@@ -72,16 +90,12 @@ def labeled_images(x: Tensor, y: Tensor, classes: tuple[str, ...], most: int = 1
     Of very many classes the first MOST_ROWS are shown.
     """
     n_classes = min(len(classes), MOST_ROWS)
-    figure, axes = plt.subplots(n_classes, most, figsize=(0.55 * most, 0.6 * n_classes), squeeze=False)
+    figure, axis = _board(n_classes, most, 0.55, 1, f"Labelled images by class (how many); the first {most} of each")
     for c in range(n_classes):
         of_class = x[y == c]
-        axes[c, 0].text(-0.6, 0.5, f"{classes[c]}  ({len(of_class)})", transform=axes[c, 0].transAxes, ha="right", va="center")
-        for i in range(most):
-            axes[c, i].axis("off")
-            if i < len(of_class):
-                axes[c, i].imshow(_pixels(of_class[i : i + 1])[0], cmap="gray_r", vmin=0, vmax=1)
-    figure.suptitle(f"Labelled images by class (how many); the first {most} of each", fontsize=11)
-    plt.close(figure)
+        axis.text(-0.3, c + 0.5, f"{classes[c]}  ({len(of_class)})", ha="right", va="center")
+        for i in range(min(most, len(of_class))):
+            _show(axis, _pixels(of_class[i : i + 1])[0], c, i, 1)
     return figure
 
 
@@ -189,19 +203,15 @@ def worst_mistakes(
     if not found:
         return None
     confidence = evaluation.probabilities.max(dim=1).values
-    figure, axes = plt.subplots(len(found), columns, figsize=(1.0 * columns, 1.4 * len(found)), squeeze=False)
-    for row, (true, predicted, count) in zip(axes, found, strict=True):
+    tall = 1.3
+    figure, axis = _board(len(found), columns, 1.0, tall, "The commonest confusions and the surest mistakes in each")
+    for row, (true, predicted, count) in enumerate(found):
         mistakes = torch.nonzero((y == true) & (evaluation.predictions == predicted)).flatten()
         mistakes = mistakes[confidence[mistakes].argsort(descending=True)][:columns]
-        for axis in row:
-            axis.axis("off")
-        for axis, i in zip(row, mistakes, strict=False):
-            axis.imshow(_pixels(x[i : i + 1])[0], cmap="gray_r", vmin=0, vmax=1)
-            axis.set_title(f"{100 * confidence[i]:.0f} % sure", fontsize=8, pad=2)
+        for column, i in enumerate(mistakes):
+            _show(axis, _pixels(x[i : i + 1])[0], row, column, tall, f"{100 * confidence[i]:.0f} % sure")
         label = f"{classes[true]} read as {classes[predicted]}\n{count} times"
-        row[0].text(-0.2, 0.5, label, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
-    figure.suptitle("The commonest confusions and the surest mistakes in each", fontsize=11)
-    plt.close(figure)
+        axis.text(-0.2, tall * (row + 1) - 0.5, label, ha="right", va="center", fontsize=9)
     return figure
 
 
