@@ -90,7 +90,7 @@ def end_orphans(folder: Path) -> None:
     for process in psutil.process_iter():
         with suppress(psutil.Error):  # one that has ended meanwhile, or is not ours to look at
             command = process.cmdline()
-            if "papermill" in command and str(folder / "train.ipynb") in command:
+            if "papermill" in " ".join(command) and str(folder / "train.ipynb") in command:
                 for each in (process, *process.children(recursive=True)):
                     with suppress(psutil.Error):
                         each.kill()
