@@ -78,7 +78,7 @@ ablation: $(READY)  ## what each ingredient of the recipes is worth: outputs/abl
 trust: $(READY)  ## what wrong labels cost, which images to label, how to estimate accuracy without test images (four hours)
 	@$(SWEEP) --labels '10 20 50 100' --draw typical --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --labels '10 20 50 100' --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '50 1000' --recipes 'supervised best' --seeds '0 1 2' --wrong-labels '0 0.01 0.05 0.1 0.2' --outputs outputs
+	@$(SWEEP) --labels '100 1000' --recipes 'supervised best' --seeds '0 1 2' --wrong-labels '0 0.01 0.05 0.1 0.2' --outputs outputs
 	@$(SWEEP) --labels '50 250 1000' --recipes 'supervised best' --seeds '0' --folds '0 1 2 3 4 5' --outputs outputs
 
 reference: $(READY)  ## the README's figures and tables: five seeds, one of `corrected`; then the ablation (seven hours on two cores)

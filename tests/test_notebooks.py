@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 
-from ssl_core.lab import runs
+from ssl_core.lab import page, runs
 
 NOTEBOOKS = sorted((runs.ROOT / "notebooks").glob("*.ipynb"))
 
@@ -61,6 +64,39 @@ def test_without_usable_prices_the_rest_of_the_results_is_there(outputs):
     assert "**No costs:** wage_per_hour=-1.0: allowed is a finite number from 0" in said
     assert "*Cheapest in all:* left out" in said and "The smallest M beyond which" in said
     assert json.loads((outputs / "budget.json").read_text())["best_value_n_labels"] == {"left_out": "the prices can't be used"}
+
+
+def test_the_results_of_runs_of_which_only_the_table_is_left(tmp_path):
+    """As of the reference: every answer that needs no single image is there, from rows whose code is today's."""
+    right = {"supervised": {50: 0.9, 100: 0.95, 500: 0.98, 1000: 0.985}, "best": {50: 0.993, 100: 0.994, 500: 0.995, 1000: 0.996}}
+    rows = []
+    for recipe, by_size in right.items():
+        for n, accuracy in by_size.items():
+            kinds = [{"seed": seed} for seed in range(3)] + [{"seed": 0, "draw": "typical"}, {"seed": 0, "wrong_labels": 0.1}]
+            for kind in kinds + [{"seed": 0, "fold": fold} for fold in range(1, 6)]:
+                run = runs.Run(n, recipe, **kind)
+                measured = {
+                    "accuracy": accuracy + 0.001 * run.seed,
+                    "nll": 0.1,
+                    "seconds": 60,
+                    "missing_classes": 0,
+                    "n_test": 10_000,
+                }
+                rows.append(asdict(run) | measured | {"held_out": accuracy, "fingerprint": run.fingerprint})
+    rows.append(rows[0] | {"seed": 3, "accuracy": 0.1, "fingerprint": "of older code"})
+    written = pd.DataFrame(rows).drop(columns="smoke").to_csv(index=False)
+    (tmp_path / "results.csv").write_text(written)
+    assert page.build(tmp_path)
+    assert (tmp_path / "results.csv").read_text() == written, "the table is all that there is: it stays as it was"
+    text = BeautifulSoup((tmp_path / "results.html").read_text(), "html.parser").get_text(" ", strip=True)
+    assert "90.10 ± 0.10 (3)" in text and "needs 50 labels ." in text and " 3 10.00 %" not in text
+    assert text.count("Of these runs only their table is here") == 4
+    answers = json.loads((tmp_path / "budget.json").read_text())
+    assert answers["labels_saved"]["best"]["50"]["value"] is None, "supervised does not get there"
+    assert set(answers["forecast"]["best"]["check"]) == {"1000"}
+    for section in ("Which images to label", "When labels are wrong", "Without test images"):
+        assert f"{section} " in text
+    assert "No size was run" not in text and "make trust" not in text
 
 
 def test_ablation(outputs):

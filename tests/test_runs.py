@@ -163,10 +163,14 @@ def test_writing_replaces_the_whole_file_or_nothing(tmp_path, monkeypatch):
 
 
 def test_only_current_runs_of_one_data_set_and_one_draw_are_compared():
-    def record(data, draw, current, recipe="best"):
-        return {"run": {"data": data, "draw": draw, "recipe": recipe}, "current": current}
+    def record(data, draw, current, recipe="best", **which):
+        kind = {"run": {"data": data, "draw": draw, "recipe": recipe, "n_labels": 50, "seed": 0} | which, "current": current}
+        return kind | {"accuracy": 0.9, "nll": 0.1, "seconds": 1.0, "confusion": [[9]], "missing_classes": [], "fingerprint": ""}
 
     found = [record("mnist", "random", True), record("mnist", "stratified", True), record("mnist", "random", False)]
     found += [record("other", "random", True), record("mnist", "random", True, "best-without-muon")]
+    found += [record("mnist", "random", True, fold=2), record("mnist", "random", True, wrong_labels=0.1)]
     assert runs.select(found) == found[:1] and runs.select(found, draw="stratified") == found[1:2]
-    assert runs.select(found, names=recipes.ABLATIONS) == found[-1:]
+    assert runs.select(found, names=recipes.ABLATIONS) == found[4:5]
+    assert runs.select(found, plain=False) == [found[0], *found[5:]]
+    assert runs.select([]) == []

@@ -200,15 +200,14 @@ def missing_table(records: list[dict]) -> pd.DataFrame:
     return _labeled(pd.DataFrame(rows, columns=columns).set_index("n_labels"))
 
 
-def runs_table(records: list[dict]) -> str:
-    """Every run, with a link to its notebook from the outputs folder, as a table in Markdown."""
-    lines = ["| labels M | recipe | seed | accuracy | seconds | notebook |", "| ---: | --- | ---: | ---: | ---: | --- |"]
-    for r in sorted(records, key=lambda r: (r["run"]["n_labels"], r["run"]["recipe"], r["run"]["seed"])):
-        run = Run(**r["run"])
-        link = f"[as it ran]({run}/train.ipynb)"
-        lines.append(
-            f"| {run.n_labels} | {run.recipe} | {run.seed} | {100 * r['accuracy']:.2f} % | {r['seconds']:.0f} | {link} |"
-        )
+def runs_table(results: pd.DataFrame, linked: bool = True) -> str:
+    """Every run as a table in Markdown; if `linked`, with a link to its notebook from the outputs folder."""
+    lines = ["| labels M | recipe | seed | accuracy | seconds |", "| ---: | --- | ---: | ---: | ---: |"]
+    lines = [f"{line} {cell} |" for line, cell in zip(lines, ("notebook", "---"), strict=True)] if linked else lines
+    for r in results.sort_values(["n_labels", "recipe", "seed"]).itertuples():
+        line = f"| {r.n_labels} | {r.recipe} | {r.seed} | {100 * r.accuracy:.2f} % | {r.seconds:.0f} |"
+        run = Run(r.n_labels, r.recipe, r.seed, r.data, r.draw)
+        lines.append(f"{line} [as it ran]({run}/train.ipynb) |" if linked else line)
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ssl_core import recipes
 
-from . import budget, html, places, plots, runs, stats
+from . import budget, html, places, plots, runs
 
 RESULTS, ABLATION = (runs.ROOT / "notebooks" / f"{name}.ipynb" for name in ("results", "ablation"))
 # The highest published accuracies on MNIST with so many labels, larger networks and GANs included; the README names the sources.
@@ -35,13 +35,15 @@ def build(
     """Writes `results.csv` into `outputs`, the executed notebook beside it, and the notebook as a page.
 
     False, with a message, if no run is finished. The table has every finished run; the notebook and the page show those of
-    one data set and one way to draw the labels. `settings` are other parameters of the notebook, prices for one.
+    one data set and one way to draw the labels. `settings` are other parameters of the notebook, prices for one. Of a folder
+    that has no runs, but a `results.csv` that tells of some, the page shows these.
     """
-    records = runs.records(outputs)
-    if not runs.select(records, data, draw):
+    results = runs.results(outputs)
+    if runs.comparable(results, data, draw).empty:
         print(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them", file=sys.stderr)
         return False
-    runs.write_atomically(outputs / "results.csv", runs.table(records).to_csv(index=False))
+    if runs.records(outputs):
+        runs.write_atomically(outputs / "results.csv", results.to_csv(index=False))
     executed = outputs / notebook.name
     command = runs.papermill(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings})
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -49,7 +51,7 @@ def build(
         raise RuntimeError(f"{notebook.name} failed, see {executed}: {places.last_error(done.stdout.splitlines())}")
     page = executed.with_suffix(".html")
     runs.write_atomically(page, html.as_page(executed))
-    print(f"{len(records)} runs in {outputs / 'results.csv'}; the page is {page}")
+    print(f"{len(results)} runs in {outputs / 'results.csv'}; the page is {page}")
     return True
 
 
@@ -113,10 +115,8 @@ def refer(outputs: Path) -> None:
     """
     folder = runs.ROOT / "outputs" / "reference"
     folder.mkdir(parents=True, exist_ok=True)
-    results = runs.table([r for r in runs.records(outputs) if r["current"]]).drop(columns="current")
-    if (folder / "results.csv").exists():
-        results = pd.concat([results, _still_current(pd.read_csv(folder / "results.csv"))])
-        results["n_test"] = results["n_test"].fillna(stats.N_TEST).astype(int)
+    results = pd.concat([runs.table(runs.records(outputs)), runs.read_table(folder / "results.csv")])
+    results = results[results["current"].astype(bool)].drop(columns="current")
     identity = ["data", "recipe", "draw", "n_labels", "wrong_labels", "fold", "seed"]
     results = results.drop_duplicates(identity).sort_values(identity)
     runs.write_atomically(folder / "results.csv", results.to_csv(index=False, float_format="%.6g"))
@@ -137,13 +137,6 @@ def place(texts: Mapping[str, str]) -> None:
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         text = marked.sub(lambda m, given=given: f"{m[1]}{given}\n{m[2]}", text)
     runs.write_atomically(readme, text)
-
-
-def _still_current(reference: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an earlier reference that today's code would make again."""
-    parameters = reference[["n_labels", "recipe", "seed", "data", "draw", "wrong_labels", "fold"]].to_dict("records")
-    fingerprints = reference.get("fingerprint", pd.Series("", reference.index))
-    return reference[[runs.is_current(p, f) for p, f in zip(parameters, fingerprints, strict=True)]]
 
 
 def read_settings(text: str, notebook: Path) -> dict[str, float]:
@@ -180,6 +173,7 @@ def main() -> None:
             sys.exit(1)
         if given.reference:
             refer(runs.ROOT / given.outputs)
+            build(runs.ROOT / "outputs" / "reference")
     except (OSError, RuntimeError) as error:
         sys.exit(f"results: {error}")
 

@@ -327,20 +327,25 @@ def records(outputs: str | Path) -> list[dict]:
     return sorted(found, key=lambda r: (r["run"]["data"], r["run"]["recipe"], r["run"]["n_labels"], r["run"]["seed"]))
 
 
-def select(
-    records: list[dict],
+def select(records: list[dict], *which, **of_which) -> list[dict]:
+    """The records whose rows in `table(records)` are `comparable`, which has the other parameters."""
+    return [records[i] for i in comparable(table(records), *which, **of_which).index]
+
+
+def comparable(
+    results: pd.DataFrame,
     data: str = "mnist",
     draw: str = "random",
     names: Collection[str] = recipes.RECIPES,
     plain: bool = True,
-) -> list[dict]:
-    """The records that may be compared with each other: current ones, of one data set, one way to draw and these recipes.
+) -> pd.DataFrame:
+    """The rows of runs that may be compared with each other: current ones, of one data set, one way to draw and these recipes.
 
     If `plain`, only those of all the labels that were drawn, as they are; otherwise also those of wrong labels and of folds.
     """
-    of_one_kind = [r for r in records if (r["run"]["data"], r["run"]["draw"]) == (data, draw)]
-    as_drawn = [r for r in of_one_kind if not plain or not (r["run"].get("wrong_labels") or r["run"].get("fold"))]
-    return [r for r in as_drawn if r["current"] and r["run"]["recipe"] in names]
+    of_one_kind = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names))
+    as_drawn = (not plain) | ((results["wrong_labels"] == 0) & (results["fold"] == 0))
+    return results[of_one_kind & as_drawn & results["current"].astype(bool)]
 
 
 def is_current(parameters: Mapping[str, object], fingerprint: str) -> bool:
@@ -364,6 +369,21 @@ def table(records: list[dict]) -> pd.DataFrame:
         held_out = {"held_out": r["held_out"]["accuracy"] if r.get("held_out") else float("nan")}
         rows.append({"wrong_labels": 0.0, "fold": 0} | r["run"] | r | counted | held_out)
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
+
+
+def results(outputs: str | Path) -> pd.DataFrame:
+    """The table of all records below `outputs`; where none are, as in the reference, that of its `results.csv`."""
+    found = records(outputs)
+    return table(found) if found else read_table(Path(outputs) / "results.csv")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """What `table` gave and a file keeps, but `current` is as of today; without a row if there is no such file."""
+    if not path.exists():
+        return table([])
+    kept = pd.read_csv(path)
+    parameters = kept[["n_labels", "recipe", "seed", "data", "draw", "wrong_labels", "fold"]].to_dict("records")
+    return kept.assign(current=[is_current(p, f) for p, f in zip(parameters, kept["fingerprint"], strict=True)])
 
 
 def print_line(run: Run) -> Callable[[str], None]:
