@@ -33,10 +33,23 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # The report applies ReLU, then pools; relu(max_pool(x)) is the same function and touches a quarter of the memory.
-        x = F.relu(F.max_pool2d(self.conv1(x), 2))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(max_pool(self.conv1(x)))
+        x = F.relu(max_pool(self.conv2(x)))
         features = F.relu(self.conv3(x)).flatten(1)
         return self.linear2(F.relu(self.linear1(features))), features
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """The largest of each 2 × 2 pixels of `x` (N, C, H, W): (N, C, H // 2, W // 2).
+
+    Where no gradient asks which of the four it was, two maxima of whole rows give the same in a quarter of the time.
+    """
+    if torch.is_grad_enabled():
+        return F.max_pool2d(x, 2)
+    height, width = (side // 2 * 2 for side in x.shape[2:])
+    rows = x[:, :, :height, :width].permute(0, 2, 3, 1)  # in memory a pixel's channels lie side by side
+    rows = torch.maximum(rows[:, ::2], rows[:, 1::2])
+    return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2]).permute(0, 3, 1, 2)
 
 
 def untrained(seed: int, n_classes: int = 10, channels: int = 1) -> Net:

@@ -1,7 +1,9 @@
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from ssl_core.model import Net, untrained
+from ssl_core.model import Net, max_pool, untrained
 
 
 def test_parameters_features_logits(images):
@@ -23,6 +25,21 @@ def test_it_is_the_reports_network_layer_by_layer(images):
     logits, found = model(images.x[:50])
     assert torch.allclose(found, expected, atol=1e-5)
     assert torch.allclose(logits, classifier(expected), atol=1e-5)
+
+
+@given(st.integers(0, 2**32), *[st.integers(1, 9)] * 4, st.sampled_from([torch.contiguous_format, torch.channels_last]))
+def test_pooling_without_a_gradient_is_pytorchs_to_the_bit(seed, n, channels, height, width, memory_format):
+    x = torch.randn(n, channels, 1 + height, 1 + width, generator=torch.Generator().manual_seed(seed)).to(
+        memory_format=memory_format
+    )
+    with torch.no_grad():
+        found = max_pool(x)
+    assert torch.equal(found, nn.MaxPool2d(2)(x)) and torch.equal(found, max_pool(x))
+
+
+def test_what_is_not_a_number_stays_seen():
+    with torch.no_grad():
+        assert max_pool(torch.tensor([[[[1.0, 2.0], [float("nan"), 3.0]]]])).isnan().all()
 
 
 def test_initial_weights_follow_the_seed_and_leave_the_global_state_alone():

@@ -199,6 +199,7 @@ def test_what_can_not_be_written_fails_alone(tmp_path):
         (("--draw", "lucky"), "sweep: draw='lucky': allowed is random, stratified, typical"),
         (("--jobs", "0"), "sweep: JOBS=0: allowed is a whole number from 1"),
         (("--device", "gpu"), "sweep: device='gpu': allowed is auto, cpu, or cuda where PyTorch finds a GPU"),
+        (("--device", "gpu", "--scheduler", "tcp://127.0.0.1:9"), "sweep: device='gpu': allowed is auto, cpu or cuda"),
         (("--outputs", "/proc/nowhere"), "sweep: OUTPUTS='/proc/nowhere': allowed is a folder that can be written to"),
         (("--outputs", "README.md"), "allowed is a folder that can be written to"),
     ],

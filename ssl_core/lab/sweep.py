@@ -318,6 +318,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
         runs.check_whole("JOBS", jobs)
         if not given.scheduler:
             runs.processor(given.device)
+        elif given.device not in ("auto", "cpu", "cuda"):  # whether there is one, each worker sees
+            raise ValueError(f"device={given.device!r}: allowed is auto, cpu or cuda")
         outputs = runs.ROOT / given.outputs
         lock = OutputsLock(outputs)
         if name in DATA_SETS:
