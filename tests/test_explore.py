@@ -1,6 +1,7 @@
 """Looking around in finished runs: each picture, with menus and without."""
 
 import json
+import shutil
 import sys
 from base64 import b64encode
 from io import BytesIO
@@ -68,6 +69,14 @@ def test_a_cell_holds_the_images_that_the_matrix_counts_the_surest_first(explore
             continue
         shown = [float(text.get_text().removesuffix(" %")) for text in found.axes[0].texts]
         assert len(shown) == min(40, counts[true, said]) and shown == sorted(shown, reverse=True)
+
+
+def test_a_run_that_kept_no_predictions_says_so(outputs, tmp_path):
+    shutil.copytree(outputs, tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.rglob("predictions.safetensors"):
+        path.unlink()
+    explorer = explore.Explorer(tmp_path, "digits")
+    assert explorer.cell(explorer.names[0], "1", "1").data == "supervised, M = 50, seed 0 kept only how many, not which."
 
 
 def test_the_model_is_the_trained_one(explorer):

@@ -135,7 +135,8 @@ class Explorer:
 
     def cell(self, run: str, true: str, said: str) -> Figure | Markdown:
         """The test images of one cell of the confusion matrix, the surest answer first."""
-        probabilities = self.probabilities(run)
+        if (probabilities := self.probabilities(run)) is None:
+            return Markdown(f"{run} kept only how many, not which.")
         confidence, answer = probabilities.max(dim=1)
         classes = self.images.classes
         inside = (self.images.y_test == classes.index(true)) & (answer == classes.index(said))
@@ -147,9 +148,10 @@ class Explorer:
         return plots.images(self.images.x_test[which[:40]], [f"{100 * c:.0f} %" for c in confidence[which[:40]]], 10, title=title)
 
     @cache  # noqa: B019 - an explorer lives as long as its notebook
-    def probabilities(self, run: str) -> Tensor:
-        """Of the test images, as the run kept them."""
-        return torch.from_numpy(runs.probabilities(Run(**self.records[run]["run"]), self.outputs))
+    def probabilities(self, run: str) -> Tensor | None:
+        """Of the test images, as the run kept them; None if it did not."""
+        kept = runs.probabilities(Run(**self.records[run]["run"]), self.outputs)
+        return None if kept is None else torch.from_numpy(kept)
 
     @cache  # noqa: B019
     def trained(self, run: str) -> predict.Trained:
