@@ -75,7 +75,7 @@ ablation: $(READY)  ## what each ingredient of the recipes is worth: outputs/abl
 	@$(SWEEP) --labels '50 1000 250' --recipes 'best supervised ablations' --seeds '0 1 2' --outputs outputs
 	@$(BIN)/python -m ssl_core.lab.page --ablation
 
-trust: $(READY)  ## what wrong labels cost, which images to label, how to estimate accuracy without test images (four hours)
+trust: $(READY)  ## what wrong labels cost, which images to label, how to estimate accuracy without test images (two hours)
 	@$(SWEEP) --labels '10 20 50 100' --draw typical --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --labels '10 20 50 100' --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --labels '100 1000' --recipes 'supervised best' --seeds '0 1 2' --wrong-labels '0 0.01 0.05 0.1 0.2' --outputs outputs

@@ -39,7 +39,8 @@ def test_wrong_labels_cost_what_the_same_seeds_lose():
     rows = [row(0.99 - w * (1 + s), seed=s, wrong=w) for s in (0, 1) for w in (0.0, 0.1)]
     found = labels.by_wrong_labels(pd.DataFrame([*rows, row(0.5, seed=2, wrong=0.1), row(0.9, recipe="supervised")]))
     assert found["recipe"].tolist() == ["best", "best"] and found["wrong_labels"].tolist() == [0.0, 0.1]
-    assert found["loss"].tolist() == pytest.approx([0, 0.15]) and found["n"].tolist() == [2, 3]
+    assert found["loss"].tolist() == pytest.approx([0, 0.15]) and found["n"].tolist() == [2, 2]
+    assert found["mean"].tolist() == pytest.approx([0.99, 0.84]), "a seed without right labels is left out"
     assert labels.wrong_labels_table(found).index.tolist() == ["0 %", "10 %"]
     assert plots.wrong_labels(found).axes
 

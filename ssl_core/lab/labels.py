@@ -32,18 +32,17 @@ def by_draw(results: pd.DataFrame) -> pd.DataFrame:
 def by_wrong_labels(results: pd.DataFrame) -> pd.DataFrame:
     """Of each recipe and size that was run with wrong labels: by their fraction, the accuracy, and what they cost.
 
-    `mean`, `std` and `n` are of the accuracy; `loss` is the mean difference to the same seeds with right labels, positive where
-    wrong labels harm.
+    `mean`, `std` and `n` are of the accuracy, of the seeds that were run with right labels and with each fraction; `loss` is what
+    they lose in the mean, positive where wrong labels harm.
     """
     rows = []
     for (recipe, n_labels), group in results.groupby(["recipe", "n_labels"]):
-        by_seed = group.pivot_table(index="seed", columns="wrong_labels", values="accuracy")
-        if len(by_seed.columns) < 2 or 0.0 not in by_seed.columns:
+        by_seed = group.pivot_table(index="seed", columns="wrong_labels", values="accuracy").dropna()
+        if len(by_seed.columns) < 2 or 0.0 not in by_seed.columns or by_seed.empty:
             continue
         for fraction, values in by_seed.items():
-            loss = (by_seed[0.0] - values).dropna()
-            values = values.dropna()
-            rows.append([recipe, n_labels, fraction, values.mean(), values.std(), len(values), loss.mean()])
+            loss = (by_seed[0.0] - values).mean()
+            rows.append([recipe, n_labels, fraction, values.mean(), values.std(), len(values), loss])
     return pd.DataFrame(rows, columns=["recipe", "n_labels", "wrong_labels", "mean", "std", "n", "loss"])
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ssl_core import recipes
 
-from . import budget, html, places, plots, runs
+from . import budget, html, labels, places, plots, runs
 
 RESULTS, ABLATION = (runs.ROOT / "notebooks" / f"{name}.ipynb" for name in ("results", "ablation"))
 # The highest published accuracies on MNIST with so many labels, larger networks and GANs included; the README names the sources.
@@ -57,8 +57,10 @@ def build(
 
 def readme_tables(results: pd.DataFrame) -> dict[str, str]:
     """The README's tables, Markdown, by the name of their place in it; entries are mean ± std (seeds), in per cent or points."""
-    results = results[(results["wrong_labels"] == 0) & (results["fold"] == 0)]
     is_ablation = results["recipe"].isin(recipes.ABLATIONS)
+    with_special = results[~is_ablation & (results["data"] == "mnist") & (results["draw"] == "random")]
+    results = results[(results["wrong_labels"] == 0) & (results["fold"] == 0)]
+    is_ablation = is_ablation[results.index]
     # Ten random images seldom show all ten digits: of so few the table has one of each class.
     shown = ~is_ablation & (results["draw"] == results["n_labels"].map(lambda n: "stratified" if n == 10 else "random"))
     digits = results["data"] == "mnist"
@@ -67,6 +69,9 @@ def readme_tables(results: pd.DataFrame) -> dict[str, str]:
         "results": _by_labels(results[shown & digits]),
         "other sets": _by_set(results[shown & ~digits]),
         "ablation": _markdown(budget.ablation_table(ablation)),
+        "draws": _by_draw(results[~is_ablation & digits & (results["draw"] != "stratified")]),
+        "wrong labels": _by_wrong_labels(with_special[with_special["fold"] == 0]),
+        "folds": _by_folds(with_special[with_special["wrong_labels"] == 0]),
     }
 
 
@@ -97,12 +102,39 @@ def _by_labels(results: pd.DataFrame) -> str:
     return _markdown(table.rename_axis("labels M"))
 
 
+def _by_draw(results: pd.DataFrame) -> str:
+    """A row for each number of labels, a column for each recipe and way to draw them."""
+    table = labels.draw_table(labels.by_draw(results)).unstack("recipe").swaplevel(axis=1)
+    table = table.rename(columns=_code()).sort_index(axis=1, ascending=False)
+    table.columns = [", ".join(names) for names in table.columns]
+    return _markdown(table.fillna("–"))
+
+
+def _by_wrong_labels(results: pd.DataFrame) -> str:
+    """A row for each share of wrong labels, a column for each recipe and number of labels."""
+    table = labels.wrong_labels_table(labels.by_wrong_labels(results))
+    code = _code()
+    columns = {name: ", ".join([code[name.split(", ")[0]], *name.split(", ")[1:]]) for name in table.columns}
+    return _markdown(table.rename(columns=columns))
+
+
+def _by_folds(results: pd.DataFrame) -> str:
+    """A row for each recipe and number of labels: the accuracy estimated from the labels alone, and the truth."""
+    table = labels.cross_validation_table(labels.cross_validated(results)).rename(index=_code())
+    table.index = pd.Index([", ".join(map(str, names)) for names in table.index], name="recipe, labels M")
+    return _markdown(table)
+
+
+def _code() -> dict[str, str]:
+    """The names of recipes as code."""
+    return {name: f"`{name}`" for name in recipes.RECIPES | recipes.ABLATIONS}
+
+
 def _markdown(table: pd.DataFrame) -> str:
     """A table in Markdown, its recipes as code."""
     if table.empty:
         return ""
-    code = {name: f"`{name}`" for name in recipes.RECIPES | recipes.ABLATIONS}
-    table = table.rename(columns=code, index=code)
+    table = table.rename(columns=_code(), index=_code())
     lines = [[table.index.name, *map(str, table.columns)], ["---:"] * (1 + table.shape[1])]
     lines += [[str(name), *row] for name, row in table.iterrows()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
