@@ -78,6 +78,17 @@ def test_the_forecast_checks_itself_on_sizes_that_it_was_not_shown():
     assert not broken["check"][6000]["inside"]
 
 
+def test_a_run_without_a_label_of_some_class_bends_no_forecast():
+    law = {n: 1 - 0.5 * n**-0.5 for n in (50, 100, 250, 500, 1000)}
+    table = results({"best": law}).assign(missing_classes=0)
+    lacking = table[table["n_labels"] == 50].assign(seed=lambda rows: rows["seed"] + 3, accuracy=0.7, missing_classes=2)
+    small = lacking.assign(n_labels=10)
+    found = answers.forecast(pd.concat([table, lacking, small]), "best")
+    assert found == answers.forecast(table, "best") and 10 not in found["next_100"]
+    said = answers.in_words(answers.answers(pd.concat([table, small]), Prices(future_images=0), 0.9), Prices())
+    assert "**10** with `best`" in said and "*The next 100 labels* after 1000 would add" in said
+
+
 def test_what_cant_be_answered_is_left_out_with_its_reason_and_the_rest_is_there():
     table = results({"best": {50: 0.99, 250: 0.991}}, seeds=1)
     found = answers.answers(table, None, 1.5)

@@ -93,8 +93,9 @@ def forecast(results: pd.DataFrame, recipe: str) -> dict:
 
     `check`: fitted on at most `FORECAST_FROM` labels, the prediction for each larger size beside what was measured there.
     `beyond`: fitted on all, the accuracy at two and four times the largest size. `next_100`: what 100 more labels would add.
+    Runs whose draw missed a class don't count: they follow another law.
     """
-    measured = accuracies(results, recipe)
+    measured = accuracies(covered(results), recipe)
     whole = stats.Forecast(measured, budget.n_test(results))
     small = {n: values for n, values in measured.items() if n <= FORECAST_FROM}
     check = {}
@@ -108,6 +109,11 @@ def forecast(results: pd.DataFrame, recipe: str) -> dict:
     largest, most = max(measured), n_images(results)
     beyond = {n: _interval(whole.accuracy(n, LEVEL)) for n in (2 * largest, 4 * largest) if n <= most}
     return {"check": check, "beyond": beyond, "next_100": {n: _interval(whole.gain(n, 100, LEVEL)) for n in measured}}
+
+
+def covered(results: pd.DataFrame) -> pd.DataFrame:
+    """The runs that had a label of every class."""
+    return results[results["missing_classes"] == 0] if "missing_classes" in results else results
 
 
 def n_images(results: pd.DataFrame) -> int:
@@ -139,18 +145,25 @@ def in_words(found: dict, prices: Prices | None, baseline: str = "supervised") -
         lines.append(f"{what} **{answer['value']} labels**." if answer["value"] else f"{what} more labels than were tried.")
     for name, answer in found["labels_saved"].items():
         if answer and "left_out" not in answer:
-            n, match = next(iter(answer.items()))
+            n = _of_interest(found, name, answer, min(answer))
+            match = answer[n]
             much = f"about {budget.rounded(match['value'])}" if match["value"] else f"more than were tried with `{baseline}`"
             lines.append(f"- *Labels saved:* with {n}, `{name}` is as good as `{baseline}` with **{much}**{_span(match)}.")
     for name, answer in found["forecast"].items():
         if "left_out" in answer:
             lines.append(f"- *The next 100 labels* with `{name}`: left out; {answer['left_out']}.")
             continue
-        n = found["best_value_n_labels"].get(name, {}).get("value", max(answer["next_100"]))
+        n = _of_interest(found, name, answer["next_100"], max(answer["next_100"]))
         gain = answer["next_100"][n]
         points = f"{100 * gain['value']:.2f} points ({100 * gain['low']:.2f} to {100 * gain['high']:.2f})"
         lines.append(f"- *The next 100 labels* after {n} would add {points} with `{name}`.")
     return "\n".join(lines)
+
+
+def _of_interest(found: dict, recipe: str, by_size: dict, otherwise: int) -> int:
+    """Of the sizes of an answer that has one for each, the one to speak of: the cheapest in all, if it is there."""
+    cheapest = found["best_value_n_labels"].get(recipe, {}).get("value")
+    return cheapest if cheapest in by_size else otherwise
 
 
 def check_table(found: dict) -> pd.DataFrame:

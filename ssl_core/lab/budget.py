@@ -223,10 +223,11 @@ def in_words(results: pd.DataFrame) -> str:
         sentences.append(f"- `{recipe}` reaches {ends}.")
     if {"best", "supervised"} <= set(table["recipe"]):
         line = means(table, "best")
-        needed = labels_to_match(means(table, "supervised"), line.iloc[0])
+        n = recommend(line)
+        needed = labels_to_match(means(table, "supervised"), line[n])
         match = f"more than {most}" if np.isnan(needed) else f"about {rounded(needed)}"
         if needed != fewest:
-            sentences.append(f"- With {line.index[0]} labels `best` is as good as labels alone are with **{match}**.")
+            sentences.append(f"- With {n} labels `best` is as good as labels alone are with **{match}**.")
     worth = ", ".join(f"{recommend(means(table, recipe))} with `{recipe}`" for recipe in table["recipe"].unique())
     sentences.append(f"- Beyond so many labels, more of them gain less than {100 * WORTH:g} point per doubling: {worth}.")
     seeds = sorted(set(results.groupby(["recipe", "n_labels"])["seed"].nunique()))
