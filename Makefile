@@ -84,7 +84,7 @@ trust: $(READY)  ## what wrong labels cost, which images to label, how to estima
 reference: $(READY)  ## the README's figures and tables: five seeds, one of `corrected`; then the ablation (seven hours on two cores)
 	@$(SWEEP) --labels '6000 2000 1000 500 250 100 50' --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --labels 60000 --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels 10 --draw stratified --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
+	@$(SWEEP) --labels '10 20' --draw stratified --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
 	@$(SWEEP) --data fashion-mnist --labels '1000 250' --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
 	@$(SWEEP) --data digits --labels 50 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
 	@$(SWEEP) --data mnist-few-eights --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
