@@ -49,7 +49,7 @@ def test_time_to_an_accuracy_is_when_the_curve_first_reached_it(tmp_path):
         run = Run(50, recipe, 0)
         folder = run.folder(tmp_path)
         folder.mkdir(parents=True)
-        record = dict.fromkeys(runs.RECORD_KEYS, 0) | {"fingerprint": run.fingerprint, "run": run.__dict__}
+        record = dict.fromkeys(runs.RECORD_KEYS, 0) | {"fingerprint": run.fingerprint, "run": run.__dict__, "missing_classes": []}
         (folder / "run.json").write_text(json.dumps(record | {"history": history, "test_accuracy": curve}))
     assert bench.time_to(tmp_path) == {
         "best": {"98 %": 50.0, "99 %": 100.0},
