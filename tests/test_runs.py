@@ -174,3 +174,12 @@ def test_only_current_runs_of_one_data_set_and_one_draw_are_compared():
     assert runs.select(found, names=recipes.ABLATIONS) == found[4:5]
     assert runs.select(found, plain=False) == [found[0], *found[5:]]
     assert runs.select([]) == []
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"', "recipe,seed\nbest,0\n"])
+def test_a_file_that_is_no_table_of_runs_is_named(tmp_path, content):
+    (path := tmp_path / "results.csv").write_text(content)
+    with pytest.raises(ValueError, match=r"results.csv: allowed is a table of runs as `make sweep` writes it"):
+        runs.results(tmp_path)
+    path.unlink()
+    assert runs.results(tmp_path).empty and runs.comparable(runs.results(tmp_path)).empty

@@ -47,6 +47,8 @@ def build(
         return False
     if runs.records(outputs):
         runs.write_atomically(outputs / "results.csv", results.to_csv(index=False))
+    else:
+        print(f"no run is in {outputs}: the page is of the table alone that is there")
     executed = outputs / notebook.name
     command = runs.papermill(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings})
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -208,7 +210,7 @@ def main() -> None:
         if given.reference:
             refer(runs.ROOT / given.outputs)
             build(runs.ROOT / "outputs" / "reference")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"results: {error}")
 
 

@@ -378,12 +378,21 @@ def results(outputs: str | Path) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """What `table` gave and a file keeps, but `current` is as of today; without a row if there is no such file."""
+    """What `table` gave and a file keeps, but `current` is as of today; without a row if there is no such file.
+
+    Raises ValueError for a file that is no such table.
+    """
     if not path.exists():
         return table([])
-    kept = pd.read_csv(path)
+    columns = [name for name in table([]).columns if name != "current"]
+    try:
+        kept = pd.read_csv(path)
+    except ValueError:
+        kept = pd.DataFrame()
+    if lacking := [name for name in columns if name not in kept]:
+        raise ValueError(f"{path}: allowed is a table of runs as `make sweep` writes it; it lacks {', '.join(lacking)}")
     parameters = kept[["n_labels", "recipe", "seed", "data", "draw", "wrong_labels", "fold"]].to_dict("records")
-    return kept.assign(current=[is_current(p, f) for p, f in zip(parameters, kept["fingerprint"], strict=True)])
+    return kept[columns].assign(current=[is_current(p, f) for p, f in zip(parameters, kept["fingerprint"], strict=True)])
 
 
 def print_line(run: Run) -> Callable[[str], None]:

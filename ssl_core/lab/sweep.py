@@ -348,7 +348,7 @@ def _build_page(outputs: Path, data: str, draw: str) -> str:
     try:
         page.build(outputs, data, draw)
         return ""
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         return f"; the results page could not be built, `make results` tries again: {error}"
 
 
