@@ -232,11 +232,9 @@ def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
     axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.5 * top))
     _error_axis(axis)
     label_axis(axis, curve["n_labels"])
-    seeds = sorted(set(curve["n"]))
-    several = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     axis.set(
         ylabel="test accuracy (%), logarithmic in the error",
-        title=f"Accuracy by number of labels ({several} seed{'s' * (several != '1')}; bars: 95 % interval)",
+        title=f"Accuracy by number of labels ({_seeds(curve)}; bars: 95 % interval)",
     )
     axis.legend(loc="lower right")
     plt.close(figure)
@@ -432,6 +430,12 @@ def ablation(changes: pd.DataFrame) -> Figure:
     return figure
 
 
+def _seeds(table: pd.DataFrame) -> str:
+    """How many seeds the rows of a table are of, its column `n`: `5 seeds`, `1 to 5 seeds`."""
+    several = " to ".join(str(n) for n in dict.fromkeys((table["n"].min(), table["n"].max())))
+    return f"{several} seed{'s' * (several != '1')}"
+
+
 def draws(by_draw: pd.DataFrame) -> Figure:
     """Accuracy over the number of labels, a line for each way to choose them, a panel for each recipe."""
     names = sorted(by_draw["recipe"].unique(), key=order)
@@ -448,6 +452,7 @@ def draws(by_draw: pd.DataFrame) -> Figure:
         label_axis(axis, by_draw["n_labels"])
         axis.legend(title="which images are labelled")
     axes[0, 0].set_ylabel("test accuracy, per cent")
+    figure.suptitle(f"Accuracy by choice of the labelled images ({_seeds(by_draw)}; shade: down to the worst)", fontsize=11)
     plt.close(figure)
     return figure
 
@@ -469,6 +474,7 @@ def wrong_labels(by_fraction: pd.DataFrame) -> Figure:
     share = 100 * by_fraction["wrong_labels"].max()
     axis.plot([0, share], [100, 100 - share], color="black", linewidth=0.8, linestyle=":", label="as wrong as its labels")
     axis.set(xlabel="wrong labels, per cent", ylabel="test accuracy, per cent")
+    axis.set_title(f"What wrong labels cost ({_seeds(by_fraction)}; bars: standard deviation)")
     axis.legend()
     plt.close(figure)
     return figure
@@ -489,6 +495,7 @@ def cross_validation(estimates: pd.DataFrame) -> Figure:
         axis.margins(x=0.2)
         axis.legend(loc="lower right")
     axes[0, 0].set_ylabel("accuracy, per cent")
+    figure.suptitle("Accuracy estimated from the labels alone (each of five parts held back once), and the truth", fontsize=11)
     plt.close(figure)
     return figure
 
