@@ -41,11 +41,12 @@ def build(
     one data set and one way to draw the labels. `settings` are other parameters of the notebook, prices for one. Of a folder
     that has no runs, but a `results.csv` that tells of some, the page shows these.
     """
-    results = runs.results(outputs)
+    records = runs.records(outputs)
+    results = runs.results(outputs, records)
     if runs.comparable(results, data, draw).empty:
         print(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them", file=sys.stderr)
         return False
-    if runs.records(outputs):
+    if records:
         runs.write_atomically(outputs / "results.csv", results.to_csv(index=False))
     else:
         print(f"no run is in {outputs}: the page is of the table alone that is there")

@@ -371,9 +371,9 @@ def table(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=columns)
 
 
-def results(outputs: str | Path) -> pd.DataFrame:
-    """The table of all records below `outputs`; where none are, as in the reference, that of its `results.csv`."""
-    found = records(outputs)
+def results(outputs: str | Path, found: list[dict] | None = None) -> pd.DataFrame:
+    """The table of the records below `outputs`, `found` or read now; where none are, as in the reference, its `results.csv`."""
+    found = records(outputs) if found is None else found
     return table(found) if found else read_table(Path(outputs) / "results.csv")
 
 
