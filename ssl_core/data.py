@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from . import folder
-from .fetch import DATA_SETS, DataSet, fetch
+from .fetch import DATA_SETS, DataSet, read
 
 (MEAN,), (STD,) = DataSet.mean, DataSet.std  # of MNIST's training pixels in [0, 1]
 BACKGROUND = -MEAN / STD  # a black pixel of MNIST, normalised
@@ -71,23 +71,15 @@ def load(name: str = "mnist", root: str | Path = "data") -> Images:
     repaired.
     """
     check_name(name)
-    if name not in DATA_SETS:
+    if name in DATA_SETS:
+        about, (x, y, x_test, y_test) = DATA_SETS[name], read(name, root)
+        x, x_test = x[:, None], x_test[:, None]
+    else:
         about, found = folder.load(name)
-        x, x_test = (normalised(torch.from_numpy(found[part]), about.mean, about.std) for part in ("x", "x_test"))
-        return Images(name, x, torch.from_numpy(found["y"]), x_test, torch.from_numpy(found["y_test"]), about.classes)
-    fetch(name, root)
-    from torchvision import datasets  # imported late: it costs a second, and the checks above should not
-
-    about = DATA_SETS[name]
-    train, test = (getattr(datasets, about.folder)(str(root), train=part) for part in (True, False))
-    return Images(
-        name=name,
-        x=normalised(train.data[:, None], about.mean, about.std),
-        y=train.targets,
-        x_test=normalised(test.data[:, None], about.mean, about.std),
-        y_test=test.targets,
-        classes=about.classes,
-    )
+        x, y, x_test, y_test = (found[part] for part in ("x", "y", "x_test", "y_test"))
+    y, y_test = torch.from_numpy(y), torch.from_numpy(y_test)
+    x, x_test = (normalised(torch.from_numpy(pixels), about.mean, about.std) for pixels in (x, x_test))
+    return Images(name, x, y, x_test, y_test, about.classes)
 
 
 def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Split:

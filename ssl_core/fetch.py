@@ -100,6 +100,15 @@ def fetch(name: str, root: str | Path = "data") -> Path:
     raise DataError(f"{known.title} is not usable: {files}; no source could replace it ({'; '.join(tried)})")
 
 
+def read(name: str, root: str | Path = "data") -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The data set `name`, from files that `fetch` verified: x, y, x_test, y_test; images (N, 28, 28) are bytes."""
+    fetch(name, root)
+    from torchvision import datasets  # imported late: it costs a second, and a check of what is there should not
+
+    parts = [getattr(datasets, DATA_SETS[name].folder)(str(root), train=train) for train in (True, False)]
+    return tuple(tensor.numpy() for part in parts for tensor in (part.data, part.targets))
+
+
 def _fault(path: Path, expected: str) -> str:
     """What is wrong with a data file whose SHA-256 is `expected`, in words; empty if nothing is."""
     try:
@@ -118,7 +127,7 @@ def _from_mirrors(name: str) -> Callable[[Path], Path]:
     """A source: torchvision's download of its data set `name`, from its own list of mirrors."""
 
     def source(folder: Path) -> Path:
-        from torchvision import datasets  # imported late: it costs a second, and a check of what is there should not
+        from torchvision import datasets
 
         return Path(from_mirrors(lambda: getattr(datasets, name)(str(folder), download=True)).raw_folder)
 

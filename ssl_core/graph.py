@@ -22,7 +22,7 @@ from .optim import Optimizers
 from .recipes import Pretraining, half_cosine
 
 FAR = 0.25  # of what of labels arrives at the median image; at digits far more does, at clothes among them far less
-SIMILARITIES = 60_000_000  # of images to others, that are in memory at a time while the nearest are searched
+COMPARED = 2000  # images with as many others at a time, while the nearest are searched
 MOST_CLUSTERS = 500  # into which images are divided to choose typical ones; TypiClust's bound
 
 
@@ -68,21 +68,29 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], 
 def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The `k` most similar other rows of each row of `features` (N, D): cosine similarities (N, k) and indices (N, k).
 
-    All others, if there are fewer than `k`.
+    All others, if there are fewer than `k`. Each similarity is computed once, for the one row and for the other.
     """
     k = min(k, len(features) - 1)
-    z = F.normalize(features, dim=1)
-    similarity, index = [], []
-    # One table for all parts of the way: memory of that size, taken and given back each time, would be left in pieces.
-    table = z.new_empty(min(len(z), max(1, SIMILARITIES // len(z))), len(z))
-    for start in range(0, len(z), len(table)):
-        part = z[start : start + len(table)]
-        to_all = torch.mm(part, z.T, out=table[: len(part)])
-        to_all.diagonal(start).fill_(-torch.inf)  # not itself
-        nearest = to_all.topk(k, dim=1)
-        similarity.append(nearest.values)
-        index.append(nearest.indices)
-    return torch.cat(similarity), torch.cat(index)
+    similarity = features.new_full((len(features), k), -torch.inf)
+    index = torch.zeros_like(similarity, dtype=torch.int64)
+
+    def consider(start: int, others: int, table: Tensor) -> None:
+        """Keeps what is among the highest in `table`, the similarities of the rows from `start` on to those from `others` on."""
+        rows = slice(start, start + len(table))
+        new = table.topk(min(k, table.shape[1]), dim=1)
+        values, best = torch.cat([new.values, similarity[rows]], dim=1).sort(dim=1, descending=True, stable=True)
+        similarity[rows] = values[:, :k]
+        index[rows] = torch.cat([new.indices + others, index[rows]], dim=1).gather(1, best[:, :k])
+
+    # In rising order, and of equals (sort is stable) the later: the result does not depend on how the rows are divided.
+    parts = list(zip(range(0, len(features), COMPARED), F.normalize(features, dim=1).split(COMPARED), strict=True))
+    for at, (start, part) in enumerate(parts):
+        consider(start, start, (part @ part.T).fill_diagonal_(-torch.inf))  # not itself
+        for others, other in parts[at + 1 :]:
+            table = part @ other.T
+            consider(start, others, table)
+            consider(others, start, table.T.contiguous())
+    return similarity, index
 
 
 def spread(

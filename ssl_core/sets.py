@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .fetch import DATA_SETS, DataError, fetch, from_mirrors
+from .fetch import DATA_SETS, DataError, from_mirrors, read
 
 # Each function is given the data folder and returns x, y, x_test, y_test and the classes; images are (N, H, W), or (N, H, W, 3)
 # in colour.
@@ -45,29 +45,20 @@ def _torchvision(title: str, train: Mapping[str, object], test: Mapping[str, obj
     return arrays
 
 
-def _verified(name: str, root: Path) -> Arrays:
-    """A set that fetch.py verifies."""
-    from torchvision import datasets
-
-    fetch(name, root)
-    known = DATA_SETS[name]
-    train, test = (getattr(datasets, known.folder)(str(root), train=part) for part in (True, False))
-    return *(tensor.numpy() for part in (train, test) for tensor in (part.data, part.targets)), known.classes
-
-
 def _few_eights(root: Path) -> Arrays:
     """MNIST with one in ten of its eights to train with: a class that is rarer than the others."""
-    x, y, *rest = _verified("mnist", root)
+    x, y, *rest = read("mnist", root)
     eights = np.flatnonzero(y == 8)
     left_out = eights[len(eights) // 10 :]
-    return np.delete(x, left_out, axis=0), np.delete(y, left_out), *rest
+    return np.delete(x, left_out, axis=0), np.delete(y, left_out), *rest, DATA_SETS["mnist"].classes
 
 
 def _and_clothes(root: Path) -> Arrays:
     """48,000 of MNIST's images to train with, and 12,000 of Fashion-MNIST's, which have no label: a fifth is foreign."""
-    x, y, *rest = _verified("mnist", root)
-    clothes, *_ = _verified("fashion-mnist", root)
-    return np.concatenate([x[:48_000], clothes[:12_000]]), np.concatenate([y[:48_000], np.full(12_000, -1)]), *rest
+    x, y, *rest = read("mnist", root)
+    clothes, *_ = read("fashion-mnist", root)
+    x, y = np.concatenate([x[:48_000], clothes[:12_000]]), np.concatenate([y[:48_000], np.full(12_000, -1)])
+    return x, y, *rest, DATA_SETS["mnist"].classes
 
 
 SETS: Mapping[str, Callable[[Path], Arrays]] = {

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
@@ -19,14 +20,19 @@ def numbers(seed, *shape):
 
 
 @settings(deadline=None, max_examples=20)
-@given(n=st.integers(5, 60), d=st.integers(2, 8), k=st.integers(1, 4), seed=st.integers(0, 99))
-def test_neighbors_are_scikit_learns(n, d, k, seed):
+@given(n=st.integers(5, 60), d=st.integers(2, 8), k=st.integers(1, 4), seed=st.integers(0, 99), compared=st.integers(1, 70))
+def test_neighbors_are_scikit_learns(n, d, k, seed, compared):
     features = numbers(seed, n, d)
-    similarity, index = graph.neighbors(features, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "COMPARED", compared)
+        similarity, index = graph.neighbors(features, k)
     theirs = NearestNeighbors(n_neighbors=k + 1, metric="cosine").fit(features.numpy())
     distances, _ = theirs.kneighbors(features.numpy())
     assert np.allclose(1 - distances[:, 1:], similarity.numpy(), atol=1e-4)
     assert not (index == torch.arange(n)[:, None]).any(), "no image is its own neighbour"
+    assert all(len(set(row)) == k for row in index.tolist()), "none comes twice"
+    found = F.cosine_similarity(features[:, None], features[index], dim=2)
+    assert torch.allclose(found, similarity, atol=1e-5), "each similarity is that to the image beside it"
 
 
 def two_moons(n=200):

@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 
 from ssl_core.data import load
-from ssl_core.graph import SIMILARITIES
 from ssl_core.model import N_HIDDEN
 from ssl_core.recipes import Pretraining
 
@@ -69,8 +68,8 @@ def memory(run: Run) -> float:
     """About how many bytes `run` takes at most: PyTorch, the images, once more those without a label, and the graph."""
     known, image = run.known, 4 * 28 * 28 * len(run.known.mean)
     found = 0.95e9 + image * (2.25 * known.n_images + known.n_test)
-    if run.graph:  # features twice, neighbours, a score for each class; and the table in which neighbours are searched
-        found += known.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.graph.neighbors + 28 * len(known.classes)) + 4 * SIMILARITIES
+    if run.graph:  # features twice, neighbours, a score for each class
+        found += known.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.graph.neighbors + 28 * len(known.classes))
     return found
 
 

@@ -28,8 +28,8 @@ from . import page, places, plots, runs, shared
 from .runs import Run
 
 LABELS = "6000 2000 1000 500 250 50"  # of which, in a folder of one's own, as many are run as there are labels for
-OVERHEAD_IMAGES = 40_000  # what starting and evaluating a run costs, in training images
-SEARCH_IMAGES = 120_000  # what searching the nearest neighbours costs, likewise
+OVERHEAD_IMAGES = 90_000  # what starting and evaluating a run costs, in training images
+SEARCH_IMAGES = 80_000  # what searching the nearest neighbours costs, likewise
 GRAPH_COST = 1.5  # of an image while the graph is made, in training images
 
 
