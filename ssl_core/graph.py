@@ -82,7 +82,7 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         similarity[rows] = values[:, :k]
         index[rows] = torch.cat([new.indices + others, index[rows]], dim=1).gather(1, best[:, :k])
 
-    # In rising order, and of equals (sort is stable) the later: the result does not depend on how the rows are divided.
+    # For each row the tables come in rising order: of equals from two of them the later is kept, since sort is stable.
     parts = list(zip(range(0, len(features), COMPARED), F.normalize(features, dim=1).split(COMPARED), strict=True))
     for at, (start, part) in enumerate(parts):
         consider(start, start, (part @ part.T).fill_diagonal_(-torch.inf))  # not itself
