@@ -3,6 +3,7 @@ import html
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,24 @@ def test_a_curve_has_mean_spread_and_number_of_seeds():
     assert found["mean"].tolist() == pytest.approx([0.85, 0.95])
     assert found["std"][0] == pytest.approx(np.std([0.8, 0.9], ddof=1)) and np.isnan(found["std"][1])
     assert found["n"].tolist() == [2, 1]
+
+
+def test_gains_are_told_with_what_chance_explains():
+    rng = np.random.default_rng(0)
+    rows = [("supervised", n, seed, 0.9) for n in (50, 250, 500) for seed in range(5)] + [("supervised", 1000, 0, 0.95)]
+    rows += [("best", 50, seed, 0.95 + 0.001 * rng.standard_normal()) for seed in range(5)]
+    rows += [("best", 250, seed, 0.8 + 0.001 * rng.standard_normal()) for seed in range(5)]
+    rows += [("best", 500, seed, 0.9 + 0.01 * (-1) ** seed) for seed in range(5)]
+    rows += [("best", 1000, 0, 0.97)]
+    gains = budget.gain(results(rows), "best")
+    said = budget.gain_in_words({"best": gains})
+    theirs = scipy.stats.t.interval(0.95, 4, gains["mean"][0], gains["std"][0] / 5**0.5)
+    interval = " to ".join(f"{100 * bound:+.2f}" for bound in theirs)
+    assert said.startswith(
+        f"- `best` against `supervised`, in points. **Better**: {100 * gains['mean'][0]:+.2f} ({interval}) with 50."
+    )
+    assert "**Worse**: -9.99 (" in said and "with 250. No sure difference: +0.20 (-1.16 to +1.56) with 500." in said
+    assert said.endswith("One seed, no interval: +2.00 with 1000.")
 
 
 def test_gain_is_paired_by_seed():

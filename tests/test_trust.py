@@ -1,6 +1,7 @@
 """What runs kept of their predictions, read again and compared."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
@@ -36,5 +37,24 @@ def test_the_share_that_is_answered_well_enough(found):
 
 
 def test_disagreement_is_counted_run_by_run(found):
-    table = trust.disagreement_table(found, Y, "best", "supervised")
+    counted = trust.disagreements(found, Y, "best", "supervised")
+    table = trust.disagreement_table(counted, "best", "supervised")
     assert table.loc[50].tolist() == [0, 2, 1, "1.000"]  # seed 1 has no partner
+    assert list(table.columns) == ["seed", "only best is right", "only supervised is right", "p-value (McNemar)"]
+
+
+def test_pairs_are_counted_that_differ_by_more_than_chance_explains():
+    rows = [(50, 0, 40, 5, 1e-7), (50, 1, 5, 40, 1e-7), (250, 0, 9, 8, 1.0), (250, 1, 12, 2, 0.013)]
+    counted = pd.DataFrame(rows, columns=["n_labels", "seed", "only_one", "only_two", "p"])
+    said = trust.disagreements_in_words(counted, "best", "supervised")
+    assert said.startswith("Of 4 pairs of runs `best` is better in **2** and `supervised` in **1**, by more than chance explains")
+    assert said.endswith("in 1 neither.")
+
+
+def test_trust_is_shown_where_no_draw_missed_a_class(found):
+    said = found | {("best", 10): found["best", 50], ("best", 250): found["best", 50]}
+    rows = [(10, 3), (10, 0), (50, 0), (50, 1), (250, 0), (250, 0), (1000, 0)]
+    results = pd.DataFrame(rows, columns=["n_labels", "missing_classes"])
+    assert trust.fewest(results, said) == 250
+    assert trust.fewest(results[results["missing_classes"] > 0], said) == 10  # there is no such size
+    assert trust.fewest(results, found) == 50  # of those that kept their predictions

@@ -135,6 +135,27 @@ def gain_table(gains: dict[str, pd.DataFrame], baseline: str = "supervised") -> 
     return _labeled(pd.DataFrame(columns).sort_index().fillna("–"))
 
 
+def gain_in_words(gains: dict[str, pd.DataFrame], baseline: str = "supervised") -> str:
+    """Where each recipe is better or worse than `baseline` by more than chance explains, from what `gain` gives, Markdown."""
+    lines = []
+    for recipe, rows in gains.items():
+        verdicts = {
+            "**Better**": rows["low"] > 0,
+            "**Worse**": rows["high"] < 0,
+            "No sure difference": (rows["low"] <= 0) & (rows["high"] >= 0),
+            "One seed, no interval": rows["low"].isna(),
+        }
+        said = []
+        for verdict, here in verdicts.items():
+            points = [
+                f"{stats.Estimate(mean, low, high, n).percent('+') if n > 1 else f'{100 * mean:+.2f}'} with {size}"
+                for size, mean, low, high, n in rows.loc[here, ["n_labels", "mean", "low", "high", "n"]].itertuples(index=False)
+            ]
+            said += [f"{verdict}: {', '.join(points)}"] * bool(points)
+        lines.append(f"- `{recipe}` against `{baseline}`, in points. {'. '.join(said)}.")
+    return "\n".join(lines)
+
+
 def labels_saved_table(curve: pd.DataFrame, baseline: str = "supervised") -> pd.DataFrame:
     """For each other recipe and number of labels: how many labels `baseline` needs for the same accuracy, in words."""
     reference = means(curve, baseline)

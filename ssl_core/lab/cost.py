@@ -34,8 +34,9 @@ class Prices:
 
 
 def costs(results: pd.DataFrame, prices: Prices) -> pd.DataFrame:
-    """Per recipe and number of labels: what `labels`, `computing` and `errors` cost, and their sum `total`."""
-    table = results.groupby(["recipe", "n_labels"]).agg(accuracy=("accuracy", "mean"), seconds=("seconds", "mean")).reset_index()
+    """Per recipe and number of labels: what `labels`, `computing` and `errors` cost, and in all, `total`; means of `n` seeds."""
+    grouped = results.groupby(["recipe", "n_labels"])
+    table = grouped.agg(accuracy=("accuracy", "mean"), seconds=("seconds", "mean"), n=("seed", "nunique")).reset_index()
     table["labels"] = table["n_labels"] * prices.label
     table["computing"] = table["seconds"] / 3600 * prices.compute_per_hour
     table["errors"] = (1 - table["accuracy"]) * prices.future_images * prices.cost_per_error

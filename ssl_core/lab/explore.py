@@ -3,6 +3,7 @@
 Each method of `Explorer` makes a figure; `choose` puts menus and sliders for its arguments above it.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -131,7 +132,8 @@ class Explorer:
         """Of each class the share that was recognised, over the number of labels."""
         counts = budget.confusions(list(self.records.values()))
         shares = {key: each.diagonal() / each.sum(axis=1).clip(1) for key, each in counts.items()}
-        return plots.recall_by_labels(shares, self.images.classes, recipe)
+        sizes = [record["run"]["n_labels"] for record in self.records.values() if record["run"]["recipe"] == recipe]
+        return plots.recall_by_labels(shares, self.images.classes, recipe, plots.seeds(Counter(sizes).values()))
 
     def cell(self, run: str, true: str, said: str) -> Figure | Markdown:
         """The test images of one cell of the confusion matrix, the surest answer first."""

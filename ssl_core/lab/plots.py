@@ -1,5 +1,6 @@
 """The figures. Each function draws one and returns it; accuracy is shown in percent, on the test images."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -215,6 +216,12 @@ def worst_mistakes(
     return figure
 
 
+def seeds(counts: Collection[int]) -> str:
+    """How many seeds a figure is of, from how many each of its points is of: `5 seeds`, `1 to 5 seeds`."""
+    several = " to ".join(f"{n}" for n in dict.fromkeys((min(counts), max(counts))))
+    return f"{several} seed{'s' * (several != '1')}"
+
+
 def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
     """Mean test accuracy over the number of labels, a line for each recipe; bars are the 95 % intervals of `budget.curve`.
 
@@ -234,7 +241,7 @@ def accuracy_by_labels(curve: pd.DataFrame) -> Figure:
     label_axis(axis, curve["n_labels"])
     axis.set(
         ylabel="test accuracy (%), logarithmic in the error",
-        title=f"Accuracy by number of labels ({_seeds(curve)}; bars: 95 % interval)",
+        title=f"Accuracy by number of labels ({seeds(curve['n'])}; bars: 95 % interval)",
     )
     axis.legend(loc="lower right")
     plt.close(figure)
@@ -254,7 +261,8 @@ def total_cost(costs: pd.DataFrame) -> Figure:
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(FuncFormatter(lambda money, _: f"{money:g}"))
     label_axis(axis, costs["n_labels"])
-    axis.set(ylabel="cost in all (in the unit of the prices)", title="What it costs in all; a ring marks the cheapest")
+    axis.set(ylabel="cost in all (in the unit of the prices)")
+    axis.set_title(f"What it costs in all (means of {seeds(costs['n'])}); a ring marks the cheapest")
     axis.legend()
     plt.close(figure)
     return figure
@@ -333,8 +341,11 @@ def selective(curves: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> F
     return figure
 
 
-def recall_by_labels(recall: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...], recipe: str) -> Figure:
-    """Of each class the share that was recognised, over the number of labels; `recall` by (recipe, number of labels)."""
+def recall_by_labels(recall: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...], recipe: str, of: str) -> Figure:
+    """Of each class the share that was recognised, over the number of labels; `recall` by (recipe, number of labels).
+
+    `of` says of how many seeds.
+    """
     sizes = sorted(n for name, n in recall if name == recipe)
     figure, axis = plt.subplots(figsize=(7.5, 4))
     for c, name in enumerate(classes[:MOST_ROWS]):
@@ -342,7 +353,7 @@ def recall_by_labels(recall: dict[tuple[str, int], np.ndarray], classes: tuple[s
         axis.plot(sizes, np.clip(values, 0.05, None), marker="osv^DPX*<>"[c % 10], label=name, color=plt.cm.tab10(c % 10))
     _error_axis(axis)
     label_axis(axis, pd.Series(sizes))
-    axis.set(ylabel="recognised (%)", title=f"{recipe}: each class by itself")
+    axis.set(ylabel="recognised (%)", title=f"{recipe}: each class by itself ({of})")
     axis.legend(fontsize=8, ncols=2)
     plt.close(figure)
     return figure
@@ -364,7 +375,7 @@ def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised"
     sizes: set[int] = set()
     for recipe, rows in gains_by_recipe.items():
         sizes |= set(rows["n_labels"])
-        bars = 100 * rows["std"].fillna(0)
+        bars = 100 * (rows["high"] - rows["mean"]).fillna(0)
         axis.errorbar(rows["n_labels"], 100 * rows["mean"], yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
     axis.axhline(0, color="black", linewidth=1)
     axis.set_yscale("symlog", linthresh=1)
@@ -372,14 +383,16 @@ def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised"
     axis.yaxis.set_major_formatter(FuncFormatter(lambda gain, _: f"{gain:+g}" if gain else "0"))
     axis.yaxis.set_minor_locator(NullLocator())
     label_axis(axis, pd.Series(sorted(sizes)))
-    axis.set(ylabel=f"points above {baseline}", title=f"What the unlabelled images add to {baseline}")
+    counts = pd.concat(gains_by_recipe.values())["n"].astype(int)
+    axis.set_title(f"What the unlabelled images add to {baseline} ({seeds(counts)}; bars: 95 % interval)")
+    axis.set_ylabel(f"points above {baseline}")
     axis.legend()
     plt.close(figure)
     return figure
 
 
-def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...]) -> Figure:
-    """Confusion matrices, summed over seeds: a row for each recipe, a column for each number of labels."""
+def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[str, ...], of: str) -> Figure:
+    """Confusion matrices, summed over seeds, `of` how many: a row for each recipe, a column for each number of labels."""
     recipes = sorted({recipe for recipe, _ in matrices}, key=order)
     sizes = sorted({n for _, n in matrices})
     figure, axes = plt.subplots(
@@ -395,6 +408,7 @@ def confusion_grid(matrices: dict[tuple[str, int], np.ndarray], classes: tuple[s
             axis.set_title(f"{recipe}, M = {n}\n{100 * np.trace(counts) / counts.sum():.1f} %", fontsize=9)
             axis.tick_params(labelsize=7)
             axis.label_outer()
+    figure.suptitle(f"Which classes are taken for which ({of}), and how many images are read rightly")
     plt.close(figure)
     return figure
 
@@ -430,12 +444,6 @@ def ablation(changes: pd.DataFrame) -> Figure:
     return figure
 
 
-def _seeds(table: pd.DataFrame) -> str:
-    """How many seeds the rows of a table are of, its column `n`: `5 seeds`, `1 to 5 seeds`."""
-    several = " to ".join(str(n) for n in dict.fromkeys((table["n"].min(), table["n"].max())))
-    return f"{several} seed{'s' * (several != '1')}"
-
-
 def draws(by_draw: pd.DataFrame) -> Figure:
     """Accuracy over the number of labels, a line for each way to choose them, a panel for each recipe."""
     names = sorted(by_draw["recipe"].unique(), key=order)
@@ -452,7 +460,7 @@ def draws(by_draw: pd.DataFrame) -> Figure:
         label_axis(axis, by_draw["n_labels"])
         axis.legend(title="which images are labelled")
     axes[0, 0].set_ylabel("test accuracy, per cent")
-    figure.suptitle(f"Accuracy by choice of the labelled images ({_seeds(by_draw)}; shade: down to the worst)", fontsize=11)
+    figure.suptitle(f"Accuracy by choice of the labelled images ({seeds(by_draw['n'])}; shade: down to the worst)", fontsize=11)
     plt.close(figure)
     return figure
 
@@ -474,7 +482,7 @@ def wrong_labels(by_fraction: pd.DataFrame) -> Figure:
     share = 100 * by_fraction["wrong_labels"].max()
     axis.plot([0, share], [100, 100 - share], color="black", linewidth=0.8, linestyle=":", label="as wrong as its labels")
     axis.set(xlabel="wrong labels, per cent", ylabel="test accuracy, per cent")
-    axis.set_title(f"What wrong labels cost ({_seeds(by_fraction)}; bars: standard deviation)")
+    axis.set_title(f"What wrong labels cost ({seeds(by_fraction['n'])}; bars: standard deviation)")
     axis.legend()
     plt.close(figure)
     return figure

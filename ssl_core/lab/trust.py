@@ -47,13 +47,38 @@ def coverage_in_words(pooled: dict[str, tuple[np.ndarray, np.ndarray]], n_labels
     return "\n".join(lines)
 
 
-def disagreement_table(said: Said, y: np.ndarray, one: str, two: str) -> pd.DataFrame:
-    """Two recipes on the same labels and the same test images, a row a run of each: McNemar's counts and p-value."""
+def disagreements(said: Said, y: np.ndarray, one: str, two: str) -> pd.DataFrame:
+    """Two recipes on the same labels and the same test images, a row a run of each, by `n_labels` and `seed`.
+
+    `only_one` and `only_two` count the images that only one of them reads rightly; `p` is McNemar's.
+    """
     rows = []
     for (recipe, n), by_seed in sorted(said.items()):
         for seed in sorted(set(by_seed) & set(said.get((two, n), {})) if recipe == one else ()):
             right = [p.argmax(axis=1) == y for p in (by_seed[seed], said[two, n][seed])]
-            only_one, only_two, p = stats.mcnemar(*right)
-            rows.append([n, seed, only_one, only_two, "< 0.001" if p < 0.001 else f"{p:.3f}"])
-    columns = ["labels M", "seed", f"only {one} is right", f"only {two} is right", "p-value (McNemar)"]
-    return pd.DataFrame(rows, columns=columns).set_index("labels M")
+            rows.append([n, seed, *stats.mcnemar(*right)])
+    return pd.DataFrame(rows, columns=["n_labels", "seed", "only_one", "only_two", "p"])
+
+
+def disagreements_in_words(found: pd.DataFrame, one: str, two: str, level: float = 0.05) -> str:
+    """In how many pairs of runs one is better by more than chance explains, from what `disagreements` found, Markdown."""
+    sure = found["p"] < level
+    better, worse = (
+        int((sure & more).sum()) for more in (found["only_one"] > found["only_two"], found["only_one"] < found["only_two"])
+    )
+    pairs = f"Of {len(found)} pairs of runs `{one}` is better in **{better}** and `{two}` in **{worse}**"
+    return f"{pairs}, by more than chance explains (p below {level:g}); in {len(found) - better - worse} neither."
+
+
+def disagreement_table(found: pd.DataFrame, one: str, two: str) -> pd.DataFrame:
+    """What `disagreements` found for a reader: a row a pair of runs."""
+    table = found.assign(p=["< 0.001" if p < 0.001 else f"{p:.3f}" for p in found["p"]])
+    names = {"n_labels": "labels M", "only_one": f"only {one} is right", "only_two": f"only {two} is right"}
+    return table.rename(columns=names | {"p": "p-value (McNemar)"}).set_index("labels M")
+
+
+def fewest(results: pd.DataFrame, said: Said) -> int:
+    """The smallest number of labels, of runs with predictions, of which no draw missed a class; or the smallest of all."""
+    missed = results[results["n_labels"].isin([n for _, n in said])].groupby("n_labels")["missing_classes"].max()
+    covered = missed.index[missed == 0]
+    return int(min(covered if len(covered) else missed.index))
