@@ -93,7 +93,7 @@ reference: $(READY)  ## the README's figures and tables: five seeds; then the ab
 	@$(MAKE) --no-print-directory ablation
 	@$(BIN)/python -m ssl_core.lab.page --reference
 
-bench: $(READY)  ## how fast it is, beside what the machine can do: outputs/bench.json (half an hour; nothing else may run)
+bench: $(READY)  ## how fast it is, beside what the machine can do: outputs/bench.json (twenty minutes; nothing else may run)
 	@$(BIN)/python -m ssl_core.lab.bench --outputs "$$OUTPUTS"
 
 certify: $(READY)  ## keep what the code of SINCE=commit finished, if a few steps of each recipe show that no number changed

@@ -516,11 +516,13 @@ def bench(found: dict) -> Figure:
     for position, (key, color) in enumerate(bars.values()):
         left.barh(position, rates[key], color=color)
         left.text(rates[key], position, f" {rates[key]:.0f}", va="center")
-    left.set(yticks=range(len(bars)), yticklabels=list(bars), xlabel="images a second in training, all cores")
-    left.margins(x=0.2)
+    left.set(
+        yticks=range(len(bars)), yticklabels=list(bars), xlabel="images a second, all cores", title="How fast it trains (medians)"
+    )
+    left.set_xlim(right=1.25 * max(rates[key] for key, _ in bars.values()))
     kernels, shares = zip(*found["profile"], strict=True)
     right.barh(kernels, [100 * share for share in shares], color=STYLE["best"]["color"])
-    right.set_xlabel("per cent of the time of `best`, the five largest")
+    right.set(xlabel="per cent of the time of `best`, the five largest", title="Where the time goes")
     for axis in (left, right):
         axis.invert_yaxis()
         axis.grid(visible=False, axis="y")
