@@ -372,9 +372,7 @@ def label_axis(axis, sizes: pd.Series) -> None:
 def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised") -> Figure:
     """Accuracy gained over `baseline` on the same labelled images, in points, over the number of labels."""
     figure, axis = plt.subplots(figsize=(7.5, 3.6))
-    sizes: set[int] = set()
     for recipe, rows in gains_by_recipe.items():
-        sizes |= set(rows["n_labels"])
         bars = 100 * (rows["high"] - rows["mean"]).fillna(0)
         axis.errorbar(rows["n_labels"], 100 * rows["mean"], yerr=bars, capsize=3, label=recipe, **STYLE.get(recipe, OTHER))
     axis.axhline(0, color="black", linewidth=1)
@@ -382,9 +380,9 @@ def gains(gains_by_recipe: dict[str, pd.DataFrame], baseline: str = "supervised"
     axis.yaxis.set_major_locator(FixedLocator([-50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50]))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda gain, _: f"{gain:+g}" if gain else "0"))
     axis.yaxis.set_minor_locator(NullLocator())
-    label_axis(axis, pd.Series(sorted(sizes)))
-    counts = pd.concat(gains_by_recipe.values())["n"].astype(int)
-    axis.set_title(f"What the unlabelled images add to {baseline} ({seeds(counts)}; bars: 95 % interval)")
+    points = pd.concat(gains_by_recipe.values())
+    label_axis(axis, points["n_labels"])
+    axis.set_title(f"What the unlabelled images add to {baseline} ({seeds(points['n'])}; bars: 95 % interval)")
     axis.set_ylabel(f"points above {baseline}")
     axis.legend()
     plt.close(figure)
