@@ -1,4 +1,4 @@
-"""Random affine and elastic distortions, in one resampling, and clutter: a different draw for each image of a batch."""
+"""Random affine and elastic distortion in one resampling, and patch overlay; each image of a batch gets its own draw."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from .data import BACKGROUND, check_types, require
+from .data import BACKGROUND
+from .datasets.checks import check_types, require
 
 Range = tuple[float, float]
 
@@ -16,7 +17,7 @@ class Augment:
     """How far an image may be distorted. Each (low, high) is the range of a uniform draw.
 
     Angles are positive in the direction of `torchvision.transforms.functional.affine`, which is the test's oracle: with
-    `elastic=0` the two agree, whatever the parameters. Nothing is mirrored unless asked for: a mirrored digit is another sign.
+    `elastic=0` the two agree, whatever the parameters. Images are never mirrored: a mirrored digit is another sign.
     """
 
     rotation: Range = (0.0, 0.0)  # degrees
@@ -24,8 +25,7 @@ class Augment:
     shear: Range = (0.0, 0.0)  # degrees, along x and along y, drawn apart
     translate: Range = (0.0, 0.0)  # pixels, along x and along y, drawn apart
     elastic: float = 0.0  # pixels: standard deviation of the displacement at the knots of a coarse grid
-    clutter: int = 0  # pixels: side of the square in which the neighbour in the batch shows through; odd, or 0 for none
-    flip: bool = False  # whether every other image, by chance, is mirrored left to right: for things that may face either way
+    overlay: int = 0  # pixels: side of the square patch of another image that is laid over each; odd, or 0 for none
     interpolation: str = "bilinear"  # or "nearest"
     fill: float = BACKGROUND  # what lies outside the image, in normalised units: MNIST's black
 
@@ -37,21 +37,19 @@ class Augment:
             require(least <= low <= high <= most, self, parameter, f"(low, high), in this order, from {least} to {most}")
         require(0 <= self.elastic <= 100, self, "elastic", "0 to 100")
         require(-100 <= self.fill <= 100, self, "fill", "-100 to 100")
-        odd = self.clutter % 2 == 1 and 0 < self.clutter < 28
-        require(self.clutter == 0 or odd, self, "clutter", "0 or an odd number up to 27")
+        odd = self.overlay % 2 == 1 and 0 < self.overlay < 28
+        require(self.overlay == 0 or odd, self, "overlay", "0 or an odd number up to 27")
         require(self.interpolation in ("bilinear", "nearest"), self, "interpolation", "bilinear, nearest")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         """Distorted copies of images `x` (N, C, H, W), same shape, on the same device as `generator`; no gradient is kept."""
         n, _, height, width = x.shape
-        if self.flip:
-            x = torch.where(torch.rand(n, 1, 1, 1, generator=generator, device=generator.device) < 0.5, x.flip(3), x)
         grid = _grid(self._inverse_matrices(n, width, height, generator), height, width)
         if self.elastic:
             grid = grid + self._displacement(n, height, width, generator)
         warped = F.grid_sample(x - self.fill, grid, mode=self.interpolation, padding_mode="zeros", align_corners=False)
         warped = warped + self.fill
-        return self._cluttered(warped, generator) if self.clutter else warped
+        return self._overlaid(warped, generator) if self.overlay else warped
 
     def _inverse_matrices(self, n: int, width: int, height: int, generator: Generator) -> Tensor:
         """(n, 2, 3): for each output pixel, in [-1, 1] coordinates, where in the input it comes from."""
@@ -84,25 +82,25 @@ class Augment:
         shift_x, shift_y = (cubic(height) @ at_knots @ cubic(width).T * 2).unbind(1)
         return torch.stack([shift_x / width, shift_y / height], 3)
 
-    def _cluttered(self, x: Tensor, generator: Generator) -> Tensor:
-        """Images `x` with a square of another image of the batch laid over each; of two pixels the brighter is seen.
+    def _overlaid(self, x: Tensor, generator: Generator) -> Tensor:
+        """Images `x` with a square patch of another image of the batch laid over each; the brighter of two pixels is kept.
 
-        CutMix (Yun et al. 2019) without mixing labels: strokes that do not belong teach what a digit can do with. Without
-        it a seven with a bar through its stem, which few labels show, is a two.
+        CutMix (Yun et al. 2019) by maximum and without mixing labels: the network learns to ignore foreign strokes. Without
+        it, sevens with a bar through the stem, rare among few labels, are taken for twos.
         """
         n, _, height, width = x.shape
-        reach = self.clutter // 2
+        half = self.overlay // 2
 
         def near_centre(size: int) -> Tensor:  # (n, size): whether a row, or a column, is in the square
-            centre = torch.randint(reach, size - reach, (n, 1), generator=generator, device=generator.device)
-            return (torch.arange(size, device=x.device) - centre).abs() <= reach
+            centre = torch.randint(half, size - half, (n, 1), generator=generator, device=generator.device)
+            return (torch.arange(size, device=x.device) - centre).abs() <= half
 
         square = (near_centre(height)[:, :, None] & near_centre(width)[:, None, :])[:, None]
         return torch.where(square, torch.maximum(x, x.roll(1, dims=0)), x)
 
 
 def _grid(matrices: Tensor, height: int, width: int) -> Tensor:
-    """Where each output pixel comes from, (n, H, W, 2): what F.affine_grid gives, at a tenth of its time on small images."""
+    """Where each output pixel comes from, (n, H, W, 2): as F.affine_grid, in a tenth of its time on small images."""
     x, y = ((2 * torch.arange(size, device=matrices.device) + 1) / size - 1 for size in (width, height))
     along_x, along_y, shift = matrices[:, :, :, None, None].unbind(2)  # (n, 2, 1, 1) each
     return (along_x * x + along_y * y[:, None] + shift).permute(0, 2, 3, 1)

@@ -1,10 +1,10 @@
-"""Clustering without labels: features that ignore distortions, a graph of nearest neighbours, labels spread along it.
+"""Clustering without labels: features invariant to distortion, a graph of nearest neighbours, label spreading over it.
 
-The report pulls each unlabelled image towards the nearest class mean, in features that a few labels have shaped. Here the
-features are learned from all images and no label, and nearness is followed from image to image, along a cluster's own shape.
+The report pulls each unlabelled image towards the nearest class mean, in features learned from a few labels. Here features
+are learned from all images without labels, and labels spread from neighbour to neighbour, along the shape of each cluster.
 """
 
-import heapq
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,45 +15,81 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from torch import Tensor, nn
 
-from .data import FullBatches, check_n_labels
+from .data import FullBatches
+from .datasets.checks import check_n_labels
 from .losses import contrastive
-from .model import EVALUATION_BATCH, N_HIDDEN, untrained
+from .model import EVALUATION_BATCH, N_HIDDEN, init_net
 from .optim import Optimizers
 from .recipes import Pretraining, half_cosine
 
-FAR = 0.25  # of what of labels arrives at the median image; at digits far more does, at clothes among them far less
-COMPARED = 2000  # images with as many others at a time, while the nearest are searched
-MOST_CLUSTERS = 500  # into which images are divided to choose typical ones; TypiClust's bound
+# Label mass, relative to the median image, below which an image counts as out-of-distribution: digits lie well above it, clothes
+# among digits well below.
+OUT_OF_DISTRIBUTION = 0.25
+BLOCK = 2000  # images that are compared with as many others at a time
+MOST_CLUSTERS = 500  # for the selection of typical images; TypiClust's bound
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The graph: the K nearest other images of each of N images, by cosine `similarity` and `index` (N, K), int64."""
+
+    similarity: Tensor
+    index: Tensor
+    features: Tensor  # (N, 300), half precision
+    seconds: float = 0.0  # that making it took
 
 
 class Encoder(nn.Module):
-    """The report's network up to its first linear layer, and two more on top that only the contrastive loss sees."""
+    """The report's network up to its first linear layer, and a projection on top for the contrastive loss."""
 
     def __init__(self, seed: int, dimensions: int, channels: int = 1):
         super().__init__()
-        self.net = untrained(seed, N_HIDDEN, channels)
+        self.net = init_net(seed, N_HIDDEN, channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.projection = nn.Linear(N_HIDDEN, dimensions)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is compared, (N, dimensions), of images `x` (N, C, 28, 28)."""
+        """The projections (N, dimensions) of images `x` (N, C, 28, 28) that the contrastive loss compares."""
         return self.projection(F.relu(self.net(x)[0]))
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """What the first linear layer makes of images `x`, after its ReLU: (N, 300), without gradient."""
+        """The output (N, 300) of the first linear layer for images `x`, after its ReLU, without gradient."""
         return torch.cat([F.relu(self.net.linear1(self.net(part)[1])) for part in x.split(EVALUATION_BATCH)])
 
 
+def build(x: Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]], None] = lambda event: None) -> Neighbors:
+    """The graph of images `x` (N, C, 28, 28), made on their device and by one thread: a pure function of the arguments.
+
+    `tell` is called with an event now and then: `{"stage": "graph", "step": 100, "steps": 1500, "loss": …, "seconds": …}`.
+    """
+    threads, start = torch.get_num_threads(), time.perf_counter()
+
+    def on_step(step: int, loss: Tensor) -> None:
+        if step == 1 or step % 100 == 0 or step == pretraining.steps:
+            seconds = time.perf_counter() - start
+            tell({"stage": "graph", "step": step, "steps": pretraining.steps, "loss": loss.item(), "seconds": seconds})
+
+    torch.set_num_threads(1)
+    try:
+        encoder = pretrain(x, pretraining, on_step)
+        tell({"stage": "search", "seconds": time.perf_counter() - start})
+        features = encoder.features(x)
+        similarity, index = neighbors(features, pretraining.neighbors)
+    finally:
+        torch.set_num_threads(threads)
+    return Neighbors(similarity.cpu(), index.cpu(), features.half().cpu(), time.perf_counter() - start)
+
+
 def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], None] = lambda step, loss: None) -> Encoder:
-    """An encoder that has learned, without labels, that two distorted views of an image (N, C, 28, 28) are the same thing.
+    """An encoder trained, without labels, to map two distorted views of an image (N, C, 28, 28) to similar projections.
 
     A pure function of the arguments, their device and the number of threads; `on_step(step, loss)` is called after each step.
     """
     model = Encoder(settings.seed, settings.dimensions, x.shape[1]).to(x.device)
     generator = torch.Generator(x.device).manual_seed(settings.seed)
-    optimizers = Optimizers(model, settings.learning_rate, 0.0, settings.muon_rate)
+    optimizers = Optimizers(model, settings.learning_rate, settings.muon_rate)
     batches = FullBatches(len(x), min(settings.batch, len(x)), generator)
     for step in range(1, settings.steps + 1):
         images = x[next(batches)]
@@ -68,22 +104,23 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], 
 def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The `k` most similar other rows of each row of `features` (N, D): cosine similarities (N, k) and indices (N, k).
 
-    All others, if there are fewer than `k`. Each similarity is computed once, for the one row and for the other.
+    All others, if there are fewer than `k`. Each similarity is computed once and serves both rows. Our own code instead of a
+    library's: blocks of 16 MB keep memory flat, and the result is the same bit for bit on every run.
     """
     k = min(k, len(features) - 1)
     similarity = features.new_full((len(features), k), -torch.inf)
     index = torch.zeros_like(similarity, dtype=torch.int64)
 
     def consider(start: int, others: int, table: Tensor) -> None:
-        """Keeps what is among the highest in `table`, the similarities of the rows from `start` on to those from `others` on."""
+        """Updates the best `k` of the rows from `start` on with `table`, their similarities to the rows from `others` on."""
         rows = slice(start, start + len(table))
         new = table.topk(min(k, table.shape[1]), dim=1)
         values, best = torch.cat([new.values, similarity[rows]], dim=1).sort(dim=1, descending=True, stable=True)
         similarity[rows] = values[:, :k]
         index[rows] = torch.cat([new.indices + others, index[rows]], dim=1).gather(1, best[:, :k])
 
-    # For each row the tables come in rising order: of equals from two of them the later is kept, since sort is stable.
-    parts = list(zip(range(0, len(features), COMPARED), F.normalize(features, dim=1).split(COMPARED), strict=True))
+    # The tables of a row come in ascending order; the sort is stable, so of equal similarities the later one is kept.
+    parts = list(zip(range(0, len(features), BLOCK), F.normalize(features, dim=1).split(BLOCK), strict=True))
     for at, (start, part) in enumerate(parts):
         consider(start, start, (part @ part.T).fill_diagonal_(-torch.inf))  # not itself
         for others, other in parts[at + 1 :]:
@@ -94,122 +131,111 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def spread(
-    similarity: Tensor,
-    index: Tensor,
-    labeled: Tensor,
-    y_l: Tensor,
-    n_classes: int,
-    uniform_prior: bool = True,
-    alpha: float = 0.999,
+    neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *, uniform_prior: bool = True, alpha: float = 0.999
 ) -> Tensor:
     """Class scores (N, n_classes) of all N images, rows summing to one, from the classes `y_l` (M,) of the images `labeled`.
 
-    Label spreading (Zhou et al. 2004): the scores F solve (I − αS)·F = Y, S being the symmetric, normalised adjacency of
-    the graph with weights similarity⁴. Y is divided by the labels of each class. With a `uniform_prior` F is balanced by
-    Sinkhorn's iteration to a uniform distribution over the classes that have a label; without, each class's scores are its
-    distribution over the images, and of an image the classes are compared by how likely they make it, whatever their frequency.
-    Classes without a label score 0. What no label reaches scores alike for all others. The system is solved by conjugate
-    gradients, one class at a time.
+    Label spreading (Zhou et al. 2004): the scores F solve (I − αS)·F = Y, where S is the symmetric, normalised adjacency of the
+    graph with weights similarity⁴, and each column of Y is divided by its number of labels. With a `uniform_prior`, Sinkhorn's
+    iteration balances F to a uniform distribution over the classes that have a label. Without, each column is normalised to
+    the class's distribution over the images, so that an image's scores are likelihoods, whatever the class frequencies.
+    Classes without a label score 0. An image that no label reaches scores equally for all others. Conjugate gradients solve
+    the system, one class at a time.
     """
-    n, system, present = len(index), _system(similarity, index, alpha), y_l.unique().tolist()
-    scores = np.zeros((n, len(present)))
-    for column, c in enumerate(present):
+    n, system, classes = len(neighbors.index), _system(neighbors, alpha), y_l.unique().tolist()
+    scores = np.zeros((n, len(classes)))
+    for column, c in enumerate(classes):
         source = np.zeros(n)
         source[labeled[y_l == c].numpy()] = 1 / int((y_l == c).sum())
         scores[:, column], _ = cg(system, source, rtol=1e-4, maxiter=60)
     scores = np.maximum(scores, 0) + 1e-12
     for _ in range(50 if uniform_prior else 1):
-        scores /= scores.sum(axis=0) * len(present) / n
+        scores /= scores.sum(axis=0) * len(classes) / n
         scores /= scores.sum(axis=1, keepdims=True)
-    found = torch.zeros(n, n_classes)
-    found[:, present] = torch.from_numpy(scores).float()
-    return found
+    all_classes = torch.zeros(n, n_classes)
+    all_classes[:, classes] = torch.from_numpy(scores).float()
+    return all_classes
 
 
-def reach(similarity: Tensor, index: Tensor, labeled: Tensor, y_l: Tensor, alpha: float = 0.999) -> Tensor:
-    """How much of any label arrives at each image, (N,), where labels are spread as by `spread`.
+def label_mass(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, alpha: float = 0.999) -> Tensor:
+    """The total label mass (N,) that label spreading brings to each image; every class contributes the same total.
 
-    Which class it is does not matter, and the labels of each count together for one. 1 is the median of the images at which any
-    arrives. One at which less than FAR does is like none that has a label: it is foreign, or of a kind that no label shows.
+    Values are relative to the median reached image. Below OUT_OF_DISTRIBUTION an image resembles no labelled one: it is foreign,
+    or a variant that no label shows.
     """
-    source = np.zeros(len(index))
+    source = np.zeros(len(neighbors.index))
     source[labeled.numpy()] = 1 / torch.bincount(y_l)[y_l].numpy()
-    arrived, _ = cg(_system(similarity, index, alpha), source, rtol=1e-4, maxiter=60)
-    return torch.from_numpy(arrived / np.median(arrived[arrived > 0])).float()
+    mass, _ = cg(_system(neighbors, alpha), source, rtol=1e-4, maxiter=60)
+    return torch.from_numpy(mass / np.median(mass[mass > 0])).float()
 
 
-def _system(similarity: Tensor, index: Tensor, alpha: float) -> sparse.spmatrix:
-    """I − αS (N, N), S being the symmetric, normalised adjacency of the graph with weights similarity⁴."""
-    n, k = index.shape
-    weights = similarity.clamp(min=0).double().pow(4).flatten().numpy()
-    directed = sparse.csr_matrix((weights, (np.arange(n).repeat(k), index.flatten().numpy())), shape=(n, n))
+def _system(neighbors: Neighbors, alpha: float) -> sparse.spmatrix:
+    """I − αS (N, N), where S is the symmetric, normalised adjacency of the graph with weights similarity⁴."""
+    n, k = neighbors.index.shape
+    weights = neighbors.similarity.clamp(min=0).double().pow(4).flatten().numpy()
+    directed = sparse.csr_matrix((weights, (np.arange(n).repeat(k), neighbors.index.flatten().numpy())), shape=(n, n))
     adjacency = directed.maximum(directed.T)
     scale = sparse.diags(1 / np.sqrt(np.maximum(adjacency.sum(axis=1).A1, 1e-12)))
     return sparse.identity(n) - alpha * (scale @ adjacency @ scale)
 
 
 def class_prior(scores: Tensor) -> Tensor:
-    """How frequent each class is, (C,), by scores (N, C): the share of the images that it scores best at, and one more each."""
+    """The class frequencies (C,) by scores (N, C): the share of images whose best class it is, with add-one smoothing."""
     return (torch.bincount(scores.argmax(dim=1), minlength=scores.shape[1]) + 1) / (len(scores) + scores.shape[1])
 
 
 def candidates(scores: Tensor, margin: float) -> Tensor:
-    """The classes that an image may have, as a mask like `scores` (N, C): those at least `margin` times as likely as the best."""
+    """The candidate classes of each image, a mask like `scores` (N, C): those that score at least `margin` times the best."""
     return scores >= margin * scores.max(dim=1, keepdim=True).values
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Images to label, in the order of their choice: `index` (n,); of each, its `cluster` and how typical it is there."""
+class Selection:
+    """Images to label, in the order of their selection: `index` (n,), and the `cluster` and typicality of each."""
 
     index: Tensor
-    cluster: Tensor  # (n,), of the clusters numbered from 0
+    cluster: Tensor  # (n,), numbered from 0
     sizes: Tensor  # of all clusters, in images
     typicality: Tensor  # (n,), mean similarity to the nearest neighbours
 
 
-def typical(features: Tensor, similarity: Tensor, n: int, seed: int, labeled: Tensor | None = None) -> Choice:
-    """The `n` images that represent all best, chosen without a label (TypiClust, Hacohen et al. 2022, section 3).
+def typical(neighbors: Neighbors, n: int, seed: int, labeled: Tensor | None = None) -> Selection:
+    """The `n` most representative images, selected without labels (TypiClust, Hacohen et al. 2022, section 3).
 
-    `features` (N, D) are clustered by k-means into as many clusters as there will be labels, at most MOST_CLUSTERS. From each
-    cluster the most typical image is taken: that whose nearest neighbours, by their `similarity` (N, K), are nearest. Clusters
-    with the fewest labels come first, of these the largest. Images `labeled` before count as labels, and are not chosen.
-    After the first image of a cluster, the next ones are random: the second most typical is much like the first.
+    k-means divides the features into as many clusters as there will be labels, at most MOST_CLUSTERS. Clusters with the fewest
+    labels come first, of these the largest. The first image taken from a cluster is its most typical one, whose neighbours are
+    nearest; later ones are random, since the second most typical is much like the first. Images in `labeled` (indices) count as
+    labels and are not selected again. Raises ValueError if `n` is not a whole number from 1 to the number of images left.
     """
+    labeled = torch.empty(0, dtype=torch.int64) if labeled is None else labeled
+    check_n_labels(n, len(neighbors.features) - len(labeled))
+    n_clusters = min(n + len(labeled), MOST_CLUSTERS)
+    cluster = _clusters(neighbors.features, n_clusters, seed)
+    typicality = neighbors.similarity.mean(dim=1)
+    sizes = torch.bincount(cluster, minlength=n_clusters)
+    n_labeled = torch.bincount(cluster[labeled], minlength=n_clusters)
+    order = torch.rand(len(cluster), generator=torch.Generator().manual_seed(seed))
+    free = torch.ones(len(cluster), dtype=torch.bool)
+    free[labeled] = False
+    queue = []  # (labels in its cluster when its turn comes, −size of the cluster, cluster, image)
+    for c in range(n_clusters):
+        members = torch.nonzero((cluster == c) & free).flatten()
+        if not len(members):
+            continue
+        members = members[order[members].argsort()]
+        first = members[typicality[members].argmax()]
+        ranked = [int(first), *members[members != first].flip(0).tolist()]
+        queue += [(int(n_labeled[c]) + rank, -int(sizes[c]), c, image) for rank, image in enumerate(ranked)]
+    index = torch.tensor([image for *_, image in sorted(queue)[:n]])
+    return Selection(index, cluster[index], sizes, typicality[index])
+
+
+def _clusters(features: Tensor, n_clusters: int, seed: int) -> Tensor:
+    """The k-means cluster (N,), int64, of each row of `features`, by direction; the same for any number of threads."""
     from sklearn.cluster import KMeans  # imported late: it costs a second, and most runs do not need it
     from threadpoolctl import threadpool_limits
 
-    labeled = torch.empty(0, dtype=torch.int64) if labeled is None else labeled
-    check_n_labels(n, len(features) - len(labeled))
-    z = F.normalize(features.float(), dim=1).numpy()
-    n_clusters = min(n + len(labeled), MOST_CLUSTERS)
-    with threadpool_limits(1):  # the same clusters however many threads there are
-        cluster = KMeans(n_clusters, n_init=1, max_iter=30, random_state=seed).fit_predict(z)
-    cluster = torch.from_numpy(cluster).long()
-    typicality = similarity.mean(dim=1)
-    sizes = torch.bincount(cluster, minlength=n_clusters)
-    # Of each cluster a pile: on top the most typical image, below it the others in random order.
-    rank = torch.rand(len(z), generator=torch.Generator().manual_seed(seed))
-    free = torch.ones(len(z), dtype=torch.bool)
-    free[labeled] = False
-    piles = []
-    for c in range(n_clusters):
-        members = torch.nonzero((cluster == c) & free).flatten()
-        members = members[rank[members].argsort()]
-        if len(members):
-            first = typicality[members].argmax()
-            members = torch.cat([members[:first], members[first + 1 :], members[first : first + 1]])
-        piles.append(members.tolist())
-    n_labels = torch.bincount(cluster[labeled], minlength=n_clusters).tolist()
-    waiting = [(n_labels[c], -int(sizes[c]), c) for c in range(n_clusters) if piles[c]]
-    heapq.heapify(waiting)
-    chosen = []
-    while len(chosen) < n:
-        n_labels_there, size, c = waiting[0]
-        chosen.append(piles[c].pop())
-        if piles[c]:
-            heapq.heapreplace(waiting, (n_labels_there + 1, size, c))
-        else:
-            heapq.heappop(waiting)
-    index = torch.tensor(chosen)
-    return Choice(index, cluster[index], sizes, typicality[index])
+    directions = F.normalize(features.float(), dim=1).numpy()
+    with threadpool_limits(1):
+        labels = KMeans(n_clusters, n_init=1, max_iter=30, random_state=seed).fit_predict(directions)
+    return torch.from_numpy(labels).long()

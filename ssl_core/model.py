@@ -7,7 +7,7 @@ from torch import Tensor, nn
 N_FEATURES = 576
 N_HIDDEN = 300
 N_PARAMETERS = 231_854  # with ten classes and grey images
-EVALUATION_BATCH = 100  # images in one forward pass without gradient; as many as stay in a cache, changes no result
+EVALUATION_BATCH = 100  # images in one forward pass without gradient: they fit into the cache; the number changes no result
 
 
 class Net(nn.Module):
@@ -28,7 +28,7 @@ class Net(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and images have to be."""
+        """The device of the weights; images must be there too."""
         return self.conv1.weight.device
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,19 +40,19 @@ class Net(nn.Module):
 
 
 def max_pool(x: Tensor) -> Tensor:
-    """The largest of each 2 × 2 pixels of `x` (N, C, H, W): (N, C, H // 2, W // 2).
+    """The maximum of each 2 × 2 pixels of `x` (N, C, H, W): (N, C, H // 2, W // 2).
 
-    Where no gradient asks which of the four it was, two maxima of whole rows give the same in a quarter of the time.
+    Without gradient, two element-wise maxima of whole rows give the same values in a quarter of the time.
     """
     if torch.is_grad_enabled():
         return F.max_pool2d(x, 2)
     height, width = (side // 2 * 2 for side in x.shape[2:])
-    rows = x[:, :, :height, :width].permute(0, 2, 3, 1)  # in memory a pixel's channels lie side by side
+    rows = x[:, :, :height, :width].permute(0, 2, 3, 1)  # channels_last: the channels of a pixel are contiguous
     rows = torch.maximum(rows[:, ::2], rows[:, 1::2])
     return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2]).permute(0, 3, 1, 2)
 
 
-def untrained(seed: int, n_classes: int = 10, channels: int = 1) -> Net:
+def init_net(seed: int, n_classes: int = 10, channels: int = 1) -> Net:
     """The network with PyTorch's default initial weights, a pure function of `seed`; torch's global state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

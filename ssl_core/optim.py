@@ -1,4 +1,4 @@
-"""How weights move: Adam, and for the hidden layers Muon, whose step turns a weight matrix in all its directions alike."""
+"""The optimizers: Adam, and Muon for the hidden layers, whose updates are orthogonal matrices."""
 
 from collections.abc import Iterable
 
@@ -13,12 +13,12 @@ class Optimizers:
     Adam alone.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, weight_decay: float, muon_rate: float):
+    def __init__(self, model: nn.Module, learning_rate: float, muon_rate: float):
         *_, last = (name for name, weight in model.named_parameters() if weight.ndim > 1)
         hidden, others = [], []
         for name, weight in model.named_parameters():
             (hidden if muon_rate and weight.ndim > 1 and name != last else others).append(weight)
-        adam = torch.optim.AdamW(others, weight_decay=weight_decay, fused=True)
+        adam = torch.optim.Adam(others, fused=True)
         self.rates = {adam: learning_rate} | ({Muon(hidden, muon_rate): muon_rate} if hidden else {})
 
     def state_dict(self) -> dict:

@@ -1,12 +1,15 @@
-"""Recipes: everything about a run that is not its data, its labels or its seed. A recipe is a value, and a variation of
-one is `dataclasses.replace(BEST, threshold=0.8)`: a misspelt field raises."""
+"""Recipes: everything about a run except its data, its labels and its seed.
+
+A recipe is a value. `dataclasses.replace(BEST, threshold=0.8)` is a variation of one; a misspelt field raises.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, cos, pi
 
 from .augment import Augment
-from .data import BACKGROUND, check_seed, check_types, require
+from .data import BACKGROUND
+from .datasets.checks import check_seed, check_types, require
 
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
@@ -18,15 +21,15 @@ def half_cosine(progress: float) -> float:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the graph of neighbours is made, from all images and no label: once for all runs of a sweep."""
+    """How the graph of neighbours is made, from all images without their labels: once for all runs of a sweep."""
 
     augment: Augment  # of either view
     steps: int = 1500
-    batch: int = 256  # images, of two views each
+    batch: int = 256  # images, two views each
     temperature: float = 0.5  # of the contrastive loss
     learning_rate: float = 2e-3  # of Adam
     muon_rate: float = 0.01  # of Muon
-    dimensions: int = 128  # of what the loss compares
+    dimensions: int = 128  # of the projection that the loss compares
     neighbors: int = 10  # of an image in the graph
     seed: int = 0  # the graph is the same for all seeds of a run
 
@@ -34,7 +37,7 @@ class Pretraining:
         check_types(self)
         for parameter in ("steps", "dimensions", "neighbors"):
             require(getattr(self, parameter) >= 1, self, parameter, "at least 1")
-        require(self.batch >= 2, self, "batch", "at least 2: an image is told from others")
+        require(self.batch >= 2, self, "batch", "at least 2: each image is contrasted with another")
         require(self.temperature > 0, self, "temperature", "above 0")
         require(0 < self.learning_rate <= 100, self, "learning_rate", "above 0, to 100")
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
@@ -43,11 +46,11 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The weights of the loss terms, the schedule and the distortions of a run. Raises ValueError for what makes no sense."""
+    """The weights of the loss terms, the schedule and the distortions of a run. Raises ValueError for a value out of range."""
 
     name: str
     summary: str  # one sentence, for tables and notebooks
-    weights: Mapping[str, float]  # of the terms of the loss, see losses.py; a term that is not named weighs 0
+    weights: Mapping[str, float]  # of the loss terms, see losses.py; a term that is not named has weight 0
     epochs: int
     epochs_at: Mapping[int, int] = field(default_factory=dict)  # number of labels → epochs, where they differ
     steps_per_epoch: int | None = None  # None: as many as there are batches of labelled images, as in the report
@@ -56,41 +59,42 @@ class Recipe:
     augment_labeled: Augment | None = None  # None: the image as it is
     augment_weak: Augment | None = None  # of an unlabelled image's first view
     augment_strong: Augment | None = None  # of its second view
-    augment_guided: Augment | None = None  # of its second view in the guided steps; None: as in the others
-    augment_test: Augment | None = None  # of the copies that vote when the trained network reads an image
-    test_copies: int = 0  # how many, beside the image as it is
+    augment_constrained: Augment | None = None  # of its second view while candidates constrain the teacher; None: as otherwise
+    tta_augment: Augment | None = None  # test-time augmentation: how the additional views of a test image are distorted
+    tta_views: int = 0  # how many additional views, beside the image itself
     learning_rate: float = 1e-3  # of Adam
     muon_rate: float = 0.0  # the learning rate of Muon, which then moves the weights of the hidden layers; 0: Adam moves all
     cosine_decay: bool = False  # the learning rates fall along a half cosine to zero; otherwise they are constant
-    weight_decay: float = 0.0  # decoupled (AdamW)
     ema_decay: float = 0.0  # per step, of the averaged weights that teach and are reported; 0: the weights themselves
     threshold: float = 0.95  # least confidence of a pseudo-label that counts
-    align_decay: float = 0.0  # per step, of the class frequencies that the teacher is aligned with; 0: no alignment
-    uniform_prior: bool = True  # whether all classes are held to be as frequent; otherwise how frequent is estimated by the graph
-    graph: Pretraining | None = None  # what labels are spread over, to give each image its candidates; None: any class is
-    graph_margin: float = 0.6  # a class is a candidate if it scores this fraction of the best
-    graph_alone: float = 0.0  # the fraction of all steps in which candidates teach without the teacher
-    guided: float = 0.0  # the fraction of all steps, those included, in which they bound what the teacher may say
+    align_decay: float = 0.0  # distribution alignment: decay per step of the teacher's mean prediction; 0: no alignment
+    uniform_prior: bool = (
+        True  # whether all classes are assumed equally frequent; otherwise the graph estimates their frequencies
+    )
+    pretraining: Pretraining | None = None  # of the graph over which labels are spread, to find candidates; None: no graph
+    graph_margin: float = 0.6  # a class is a candidate if its score is at least this fraction of the best score
+    graph_warmup: float = 0.0  # fraction of all steps in which candidates alone supply the targets, without the teacher
+    graph_constrained: float = 0.0  # fraction of all steps, warm-up included, in which candidates constrain the teacher
+    base: str | None = None  # of an ablation: the recipe that it varies
 
     def __post_init__(self):
         check_types(self)
-        known = all(name in TERMS for name in self.weights)
-        require(known and bool(self.terms), self, "weights", f"a weight for some of {', '.join(TERMS)}, not all zero")
+        valid = all(name in TERMS for name in self.weights)
+        require(valid and bool(self.terms), self, "weights", f"a weight for some of {', '.join(TERMS)}, not all zero")
         require(self.epochs >= 1 and all(e >= 1 for e in self.epochs_at.values()), self, "epochs", "at least 1")
         require(self.steps_per_epoch is None or self.steps_per_epoch >= 1, self, "steps_per_epoch", "None or at least 1")
         require(self.batch_labeled >= 1, self, "batch_labeled", "at least 1")
         require(self.batch_unlabeled >= (self.terms != ("supervised",)), self, "batch_unlabeled", "at least 1 if a term uses it")
-        require(self.test_copies >= 0, self, "test_copies", "0 or more")
-        require(self.test_copies == 0 or self.augment_test is not None, self, "augment_test", "an Augment where there are copies")
+        require(self.tta_views >= 0, self, "tta_views", "0 or more")
+        require(self.tta_views == 0 or self.tta_augment is not None, self, "tta_augment", "an Augment where tta_views is above 0")
         require(0 < self.learning_rate <= 100, self, "learning_rate", "above 0, to 100")
-        require(0 <= self.weight_decay <= 100, self, "weight_decay", "0 to 100")
         require(0 <= self.ema_decay < 1, self, "ema_decay", "0 to below 1")
         require(0 <= self.threshold <= 1, self, "threshold", "0 to 1")
         require(0 <= self.align_decay < 1, self, "align_decay", "0 to below 1")
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
-        require(0 <= self.graph_alone <= 1, self, "graph_alone", "0 to 1")
-        require(self.graph_alone <= self.guided <= 1, self, "guided", "graph_alone to 1")
+        require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
+        require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -99,7 +103,7 @@ class Recipe:
 
     @property
     def learns_from_weak(self) -> bool:
-        """Whether gradient flows through the weak view, or only the teacher sees it."""
+        """Whether gradient flows through the weak view; otherwise only the teacher sees it."""
         return bool({"clustering", "consistency", "entropy"} & set(self.terms))
 
     @property
@@ -107,19 +111,19 @@ class Recipe:
         """Whether the strong view is used at all."""
         return bool({"consistency", "pseudo_label"} & set(self.terms))
 
-    def on(self, background: float, uniform_prior: bool = True) -> "Recipe":
-        """The recipe for other images than MNIST's: what is shifted in from outside is of the value `background`.
+    def for_images(self, background: float, *, uniform_prior: bool = True) -> "Recipe":
+        """This recipe adapted to another data set: pixels shifted in get the value `background` (normalised).
 
-        How frequent each class is has to be estimated, unless there is a `uniform_prior`.
+        Without a `uniform_prior` the class frequencies are estimated.
         """
 
-        def changed(value: object) -> object:
+        def adapted(value: object) -> object:
             if isinstance(value, Augment) and value.fill == BACKGROUND:
                 return replace(value, fill=background)
-            return replace(value, augment=changed(value.augment)) if isinstance(value, Pretraining) else value
+            return replace(value, augment=adapted(value.augment)) if isinstance(value, Pretraining) else value
 
-        there = replace(self, **{each.name: changed(getattr(self, each.name)) for each in fields(self)})
-        return replace(there, uniform_prior=self.uniform_prior and uniform_prior)
+        recipe = replace(self, **{each.name: adapted(getattr(self, each.name)) for each in fields(self)})
+        return replace(recipe, uniform_prior=self.uniform_prior and uniform_prior)
 
     def epochs_for(self, n_labels: int) -> int:
         return self.epochs_at.get(n_labels, self.epochs)
@@ -134,8 +138,8 @@ class Recipe:
     def batch_for(self, n_labels: int, n_unlabeled: int) -> tuple[int, int]:
         """Labelled and unlabelled images of a full batch.
 
-        Those of the recipe, while labels are few; where they are many, as many as is their share of all images, so that a
-        labelled image never comes up more rarely than an unlabelled one, and none is unlabelled where all have labels.
+        With few labels these are the recipe's numbers. With many, the labelled part grows to their share of all images, so
+        that no labelled image is drawn more rarely than an unlabelled one.
         """
         both = self.batch_labeled + self.batch_unlabeled
         if self.steps_per_epoch is None or not self.batch_unlabeled:
@@ -144,14 +148,14 @@ class Recipe:
         return labeled, both - labeled
 
     def images_for(self, n_labels: int, n_unlabeled: int) -> int:
-        """Images that training passes through the network, all views counted: what its cost is proportional to."""
+        """Images that training passes through the network, all views counted. The cost of a run is proportional to it."""
         labeled, unlabeled = self.batch_for(n_labels, n_unlabeled)
         labeled = min(n_labels, labeled) if self.steps_per_epoch is None else labeled
         views = labeled + (1 + self.learns_from_strong) * unlabeled
         return self.epochs_for(n_labels) * self.steps_for(n_labels, n_unlabeled) * views
 
     def decay_at(self, progress: float) -> float:
-        """What the learning rates are multiplied by when `progress` of all steps, 0 to 1, are done."""
+        """The factor of the learning rates when the fraction `progress` of all steps, 0 to 1, is done."""
         return half_cosine(progress) if self.cosine_decay else 1.0
 
 
@@ -171,22 +175,22 @@ PUBLISHED = Recipe(
     augment_strong=Augment(rotation=(15, 15), translate=(0.1, 0.1), interpolation="nearest", fill=0.0),
 )
 
-# The report's four terms with its defects mended: confident predictions are rewarded, not punished; the transformed copy
+# The report's four terms with its bugs fixed: confident predictions are rewarded, not punished; the transformed copy
 # is turned either way and really moved (0.1 of the image's size); and every M gets as many steps as the report's sweep
 # gives M = 6000, 50 epochs of 30.
 CORRECTED = replace(
     PUBLISHED,
     name="corrected",
-    summary="The report's four terms with its defects mended, the same steps at every M",
+    summary="The report's four terms with its bugs fixed, and the same number of steps at every M",
     weights={"supervised": 1.0, "clustering": 0.1, "consistency": 0.5, "entropy": 0.05},
     epochs_at={},
     steps_per_epoch=30,
     augment_strong=Augment(rotation=(-15, 15), translate=(-2.8, 2.8)),
 )
 
-# Labels alone, as strong as they get with this network: distorted copies, enough steps, a falling learning rate, averaged
-# weights, a vote of slightly distorted copies when an image is read. How far the copies that train are distorted was chosen
-# for small M, where it counts; at M = 6000 less does as well.
+# Labels alone, as strong as we could make them with this network: augmentation, enough steps, a cosine schedule, averaged
+# weights and test-time augmentation. The strength of the augmentation was chosen for small M, where it matters most; at
+# M = 6000 a weaker one does as well.
 WEAK = Augment(rotation=(-5, 5), translate=(-1.5, 1.5))
 SUPERVISED = Recipe(
     name="supervised",
@@ -197,23 +201,23 @@ SUPERVISED = Recipe(
     batch_labeled=128,
     batch_unlabeled=0,
     augment_labeled=Augment(rotation=(-15, 15), scale=(0.85, 1.15), shear=(-10, 10), translate=(-2.5, 2.5), elastic=0.7),
-    augment_test=WEAK,
-    test_copies=8,
+    tta_augment=WEAK,
+    tta_views=8,
     learning_rate=2e-3,
     cosine_decay=True,
     ema_decay=0.99,
 )
 
-# The report's three ideas, each in its strongest form. Consistency and entropy minimisation in one, after FixMatch (Sohn et
-# al. 2020): what an averaged teacher is sure of when it sees an image almost as it is, the network must say of a distorted
-# copy. The image's own answer is the target (consistency), and a one-hot one (entropy minimisation); aligning the teacher
-# keeps a class for every digit. And clustering: features learned without labels give each image neighbours, labels spread
-# over them give it candidates, and these teach first, then bound the teacher, then leave it alone.
+# The report's three ideas, each in a stronger form. FixMatch (Sohn et al. 2020) joins consistency and entropy minimisation:
+# an averaged teacher labels a weakly distorted view, and the network learns that label on a strongly distorted view. The
+# target is the image's own prediction (consistency) and one-hot (entropy minimisation). Distribution alignment keeps every
+# class alive. Clustering: features learned without labels give each image neighbours; labels spread over these give it
+# candidate classes. Candidates first supply the targets alone, then constrain the teacher, then leave it free.
 DISTORTED = Augment(rotation=(-10, 10), scale=(0.9, 1.1), shear=(-6, 6), translate=(-2, 2), elastic=0.4)
 BEST = replace(
     SUPERVISED,
     name="best",
-    summary="An averaged teacher, guided by label-free clusters, trains distorted copies of the unlabelled images",
+    summary="A teacher of averaged weights, guided by label-free clusters, labels the unlabelled images",
     weights={"supervised": 1.0, "pseudo_label": 1.0},
     steps_per_epoch=30,
     batch_labeled=32,
@@ -221,47 +225,58 @@ BEST = replace(
     augment_labeled=DISTORTED,
     augment_weak=WEAK,
     augment_strong=DISTORTED,
-    augment_guided=replace(DISTORTED, clutter=9),
+    augment_constrained=replace(DISTORTED, overlay=9),
     learning_rate=1e-3,
     muon_rate=0.01,
     threshold=0.95,
     align_decay=0.99,
-    graph=Pretraining(augment=replace(SUPERVISED.augment_labeled, clutter=9)),
-    graph_alone=0.2,
-    guided=0.4,
+    pretraining=Pretraining(augment=replace(SUPERVISED.augment_labeled, overlay=9)),
+    graph_warmup=0.2,
+    graph_constrained=0.4,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST)}
 
-# What each ingredient is worth: `best` without each of its own, and `supervised` with each of the report's three losses. Of the
-# unlabelled images these add 64 to a step, as they are and, for consistency, transformed.
-WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_guided": replace(WEAK, clutter=9)}
-UNCLUTTERED = {"graph": replace(BEST.graph, augment=SUPERVISED.augment_labeled), "augment_guided": None}
+# Ablations: `best` without each of its own ingredients, and `supervised` plus each of the report's three losses. The latter use
+# 64 unlabelled images a step, undistorted and, for consistency, transformed.
+WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_constrained": replace(WEAK, overlay=9)}
+NO_OVERLAY = {"pretraining": replace(BEST.pretraining, augment=SUPERVISED.augment_labeled), "augment_constrained": None}
 WITHOUT = {
-    "clusters": ("No graph: the teacher is never guided", {"graph": None, "graph_alone": 0.0, "guided": 0.0}),
-    "clutter": ("No clutter, neither in the graph's features nor in training", UNCLUTTERED),
-    "teacher": ("The candidates teach alone, to the end: no pseudo-labels", {"graph_alone": 1.0, "guided": 1.0}),
-    "release": ("The candidates bound the teacher to the end", {"guided": 1.0}),
-    "distortion": ("All views as little distorted as the teacher's", WEAKLY),
-    "alignment": ("The teacher's class frequencies as they come", {"align_decay": 0.0}),
-    "averaging": ("The network teaches itself, without averaged weights", {"ema_decay": 0.0}),
-    "muon": ("Adam for all weights, at the rate of `supervised`", {"muon_rate": 0.0, "learning_rate": SUPERVISED.learning_rate}),
+    "clusters": ("No graph: the teacher is never guided", {"pretraining": None, "graph_warmup": 0.0, "graph_constrained": 0.0}),
+    "clutter": ("No patch overlay, neither in the graph's features nor in training", NO_OVERLAY),
+    "teacher": (
+        "Candidates alone supply the targets, to the end: no pseudo-labels",
+        {"graph_warmup": 1.0, "graph_constrained": 1.0},
+    ),
+    "release": ("Candidates constrain the teacher to the end", {"graph_constrained": 1.0}),
+    "distortion": ("All views distorted as weakly as the teacher's", WEAKLY),
+    "alignment": ("No distribution alignment", {"align_decay": 0.0}),
+    "averaging": ("The network is its own teacher, without averaged weights", {"ema_decay": 0.0}),
+    "muon": (
+        "Adam for all weights, with the learning rate of `supervised`",
+        {"muon_rate": 0.0, "learning_rate": SUPERVISED.learning_rate},
+    ),
 }
 PLUS = {
     "clustering": ("The report's clustering loss", {"clustering": 0.1}, None),
-    "consistency": ("The report's consistency loss, its copies mended", {"consistency": 0.5}, CORRECTED.augment_strong),
-    "consistency-printed": ("The same with copies as printed", {"consistency": 0.5}, PUBLISHED.augment_strong),
-    "entropy": ("The report's entropy loss, its sign mended", {"entropy": 0.05}, None),
-    "entropy-printed": ("The same with the sign as printed", {"entropy": -0.05}, None),
+    "consistency": ("The report's consistency loss, its transformation fixed", {"consistency": 0.5}, CORRECTED.augment_strong),
+    "consistency-printed": (
+        "The report's consistency loss, transformation as printed",
+        {"consistency": 0.5},
+        PUBLISHED.augment_strong,
+    ),
+    "entropy": ("The report's entropy loss, its sign fixed", {"entropy": 0.05}, None),
+    "entropy-printed": ("The report's entropy loss, sign as printed", {"entropy": -0.05}, None),
 }
 ABLATIONS = {
-    f"best-without-{what}": replace(BEST, name=f"best-without-{what}", summary=summary, **changes)
+    f"best-without-{what}": replace(BEST, name=f"best-without-{what}", summary=summary, base="best", **changes)
     for what, (summary, changes) in WITHOUT.items()
 } | {
     f"supervised-plus-{what}": replace(
         SUPERVISED,
         name=f"supervised-plus-{what}",
         summary=summary,
+        base="supervised",
         weights=SUPERVISED.weights | loss,
         batch_unlabeled=64,
         augment_strong=strong,
@@ -273,5 +288,5 @@ ABLATIONS = {
 def get(name: object) -> Recipe:
     """The recipe or ablation called `name`; raises ValueError that lists the recipes if there is none."""
     if not isinstance(name, str) or name not in RECIPES | ABLATIONS:
-        raise ValueError(f"recipe={name!r}: allowed is {', '.join(RECIPES)}, or one of recipes.ABLATIONS")
+        raise ValueError(f"recipe={name!r}: must be one of {', '.join(RECIPES)}, or of recipes.ABLATIONS")
     return (RECIPES | ABLATIONS)[name]

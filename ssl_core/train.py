@@ -1,4 +1,4 @@
-"""Training and evaluation: `loss_terms` is the algorithm, `fit` the schedule around it, `evaluate` what is reported."""
+"""Training and evaluation: `loss_terms` is the algorithm, `fit` the loop around it, `evaluate` gives the reported metrics."""
 
 import copy
 import math
@@ -7,43 +7,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from . import checkpoint
 from .augment import Augment
-from .data import FullBatches
+from .checkpoint import Checkpoint
+from .data import FullBatches, Task
 from .losses import class_centroids, clustering, consistency, entropy, pseudo_label
 from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
 from .recipes import Recipe
 
-COPIED = 500  # images of which copies are drawn at a time: it decides which ones they get
+TTA_BATCH = 500  # images that are augmented at a time when they are read; it decides which distortion each one gets
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What training leaves: the final model, a row of `history` per epoch, and copies of the model on the way.
+class TrainingResult:
+    """The final model, a row of `history` per epoch, and snapshots of the model after the first and every fifth epoch.
 
-    A row holds epoch, step, seconds since the start, `total` (the objective that was minimised) and every term of the
-    loss, unweighted, each a mean over the epoch's steps. `snapshots` maps an epoch (the first and every fifth) to the
-    model as it was then: with them the test set can wait until training is over, and steers nothing.
+    A row holds epoch, step, seconds since the start, `total` (the objective that was minimised) and every loss term,
+    unweighted; losses are means over the epoch's steps. `snapshots` maps an epoch to the model at its end: test accuracy
+    during training can thus be measured after training, and steers nothing.
     """
 
     model: Net
     history: list[dict[str, float]]
     snapshots: dict[int, Net]
+    recipe: Recipe
+    seed: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on N labelled images. `confusion` counts (C, C): rows are the truth, columns the prediction."""
+    """How a model performs on N labelled images. `confusion` counts (C, C): rows are true classes, columns predicted ones."""
 
     probabilities: Tensor  # (N, C)
-    right: Tensor  # (N,), whether the likeliest class was the true one
+    correct: Tensor  # (N,), whether the most probable class is the true one
     confusion: Tensor
     nll: float  # mean negative log-likelihood in nats
 
@@ -57,14 +58,14 @@ class Evaluation:
 
     @property
     def recall(self) -> Tensor:
-        """Of each class, the fraction that was recognised, (C,); NaN for a class without an image."""
+        """The fraction of each class that is classified correctly, (C,); NaN for a class without an image."""
         return self.confusion.diag() / self.confusion.sum(dim=1)
 
 
 class Teacher:
-    """The moving average of a model's weights (mean teacher, Tarvainen & Valpola 2017), and what it says of an image.
+    """The moving average of a model's weights (mean teacher, Tarvainen & Valpola 2017), and its predictions.
 
-    `prior` (C,) says how frequent each class is, for a recipe without a uniform prior; such a teacher is not aligned without it.
+    `prior` (C,) are the class frequencies, for a recipe without a uniform prior; without them such a teacher is not aligned.
     """
 
     def __init__(self, model: Net, recipe: Recipe, prior: Tensor | None = None):
@@ -74,7 +75,7 @@ class Teacher:
         self.aligned = bool(recipe.align_decay) and (recipe.uniform_prior or prior is not None)
         self.steps = 0
         n_classes = model.linear2.out_features
-        # Of the teacher's predictions of late.
+        # A moving average of the teacher's predictions.
         self.class_frequency = torch.full((n_classes,), 1 / n_classes, device=model.device)
 
     def state_dict(self) -> dict:
@@ -86,24 +87,23 @@ class Teacher:
 
     @torch.no_grad()
     def update(self, model: Net) -> None:
-        """Moves the averaged weights towards the model's. Over the first steps it is their mean: no start lingers."""
+        """Moves the averaged weights towards the model's. At first they are the plain mean, so that the start does not linger."""
         self.steps += 1
         decay = min(self.recipe.ema_decay, 1 - 1 / self.steps)
         for average, now in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(now, 1 - decay)
 
     @torch.no_grad()
-    def probabilities(self, x: Tensor, candidates: Tensor | None = None, alone: bool = False) -> Tensor:
+    def probabilities(self, x: Tensor, candidates: Tensor | None = None, *, warmup: bool = False) -> Tensor:
         """Class probabilities (N, C) of the images `x`, without gradient.
 
-        With `align_decay` they are aligned with a uniform distribution of the classes, or with `prior` (ReMixMatch, Berthelot
-        et al. 2020, section 3.1): divided by how often each class was predicted of late, multiplied by how often it should be,
-        and made to sum to one again, so that no class swallows its neighbours. With `candidates` (N, C) they are shared out
-        among the classes that are True there (as in learning from partial labels, Lv et al. 2020). If these stand `alone`,
-        before there is a teacher worth asking, they are all as likely: only an image with a single candidate then has a sure
-        class.
+        With `align_decay` they are aligned with a uniform class distribution, or with `prior` (distribution alignment,
+        ReMixMatch, Berthelot et al. 2020, section 3.1): divided by the moving average of the predictions, multiplied by the
+        target frequency, and normalised, so that no class swallows its neighbours. `candidates` (N, C) set the probability
+        of all other classes to zero (partial labels, Lv et al. 2020). During `warmup` the teacher is not asked: the candidates
+        are equally probable, so only an image with a single candidate has a confident class.
         """
-        if alone and candidates is not None:
+        if warmup and candidates is not None:
             return candidates / candidates.sum(dim=1, keepdim=True)
         p = self.model(x)[0].softmax(dim=1)
         if self.aligned:
@@ -123,9 +123,9 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Every term of the loss that `recipe` weighs, unweighted: a scalar each, a mean over its batch.
 
-    `batch` is `(x_l, y_l, x_weak, x_strong)`; the unlabelled views are empty for a recipe that uses none, and where every
-    image has a label: what they would teach is then 0. All views that the model needs to see go through it in one pass.
-    `teach` gives class probabilities (N, C) for the weak views.
+    `batch` is `(x_l, y_l, x_weak, x_strong)`. The unlabelled views are empty for a recipe that uses none, and where every
+    image has a label; their terms are then 0. All views pass through the model in one batch. `teach` gives class
+    probabilities (N, C) for the weak views.
     """
     x_l, y_l, x_weak, x_strong = batch
     x_u = x_weak if recipe.learns_from_weak else x_weak[:0]
@@ -140,93 +140,117 @@ def loss_terms(
         "entropy": lambda: entropy(logits_u),
         "pseudo_label": lambda: pseudo_label(teach(x_weak), logits_strong, recipe.threshold),
     }
-    idle = logits.new_zeros(())
-    return {name: formulas[name]() if name == "supervised" or len(x_weak) else idle for name in recipe.terms}
+    zero = logits.new_zeros(())
+    return {name: formulas[name]() if name == "supervised" or len(x_weak) else zero for name in recipe.terms}
 
 
 def fit(
     model: Net,
-    x_l: Tensor,
-    y_l: Tensor,
-    x_u: Tensor,
+    task: Task,
     recipe: Recipe,
     seed: int,
     on_epoch: Callable[[dict[str, float], int], None] = lambda row, epochs: None,
-    candidates: Tensor | None = None,
-    prior: Tensor | None = None,
-    save_to: Path | None = None,
-    key: str = "",
-) -> Fit:
-    """Trains `model` in place on labelled images (M, C, 28, 28) with classes (M,) and unlabelled images (U, C, 28, 28).
+    checkpoint: Checkpoint | None = None,
+) -> TrainingResult:
+    """Trains `model` in place on `task` by `recipe`, on the device of the model.
 
-    `candidates` (U, C) is True for the classes that an unlabelled image may have by the graph of a recipe that has one, and
-    `prior` (C,) is how frequent each class is, if the recipe does not hold them to be alike. All of it is done on the device of
-    `model`; the images may come from elsewhere. The result is a pure function of the arguments (and of the device, and of the
-    number of threads, which reorders sums). What is returned is the last model of the schedule, averaged if the recipe says so.
-
-    `on_epoch(row, epochs)` is called after each epoch with the row of the history. Raises FloatingPointError, naming the step,
-    after an epoch in which a loss was not finite: to look at each step's at once would keep a GPU waiting.
-
-    With `save_to`, training is saved to that file whenever it keeps a snapshot, and goes on from there if the file is of the same
-    `key`, which must change with whatever changes the result.
+    The result is a pure function of the arguments, the device and the number of threads, which reorders sums. Its model is the
+    last one of the fixed schedule, with averaged weights if the recipe says so. `on_epoch(row, epochs)` is called after each
+    epoch with the row of the history. With a `checkpoint`, training is saved with each snapshot, and resumes from the last one.
+    Raises FloatingPointError, naming the step, after an epoch in which a loss was not finite.
     """
-    device = model.device
-    x_l, y_l, x_u = x_l.to(device), y_l.to(device), x_u.to(device)
-    candidates = None if candidates is None else candidates.to(device)
-    generator = torch.Generator(device).manual_seed(seed)
-    optimizers = Optimizers(model, recipe.learning_rate, recipe.weight_decay, recipe.muon_rate)
-    teacher = Teacher(model, recipe, None if recipe.uniform_prior else prior)
-    epochs, start = recipe.epochs_for(len(x_l)), time.perf_counter()
-    total_steps = epochs * recipe.steps_for(len(x_l), len(x_u))
-    history, snapshots, step = [], {}, 0
-    batches = IndexBatches(len(x_l), len(x_u), recipe, generator)
-    parts = {"model": model, "teacher": teacher, "optimizers": optimizers, "batches": batches}
-    if save_to and (saved := checkpoint.read(save_to, key)):
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        generator.set_state(saved["random"])
-        history, step, start = saved["history"], saved["step"], start - saved["history"][-1]["seconds"]
-        for epoch, weights in saved["snapshots"].items():
-            snapshots[epoch] = copy.deepcopy(teacher.model)
-            snapshots[epoch].load_state_dict(weights)
-        on_epoch(history[-1], epochs)
-    for epoch in range(len(history) + 1, epochs + 1):
+    training = Training(model, task.to(model.device), recipe, seed)
+    if checkpoint and (state := checkpoint.read()):
+        training.load_state_dict(state)
+        on_epoch(training.history[-1], training.epochs)
+    for epoch in range(len(training.history) + 1, training.epochs + 1):
+        training.train_epoch()
+        if takes_snapshot(epoch, training.epochs):
+            training.snapshots[epoch] = copy.deepcopy(training.teacher.model)
+            if checkpoint:
+                checkpoint.write(training.state_dict())
+        on_epoch(training.history[-1], training.epochs)
+    return TrainingResult(training.teacher.model, training.history, training.snapshots, recipe, seed)
+
+
+def takes_snapshot(epoch: int, epochs: int) -> bool:
+    """Whether training keeps the model after this epoch: the first, every fifth and the last."""
+    return epoch == 1 or epoch % 5 == 0 or epoch == epochs
+
+
+class Training:
+    """Everything that changes while a network is trained, and that a checkpoint therefore holds."""
+
+    def __init__(self, model: Net, task: Task, recipe: Recipe, seed: int):
+        self.model, self.task, self.recipe = model, task, recipe
+        self.generator = torch.Generator(model.device).manual_seed(seed)
+        self.optimizers = Optimizers(model, recipe.learning_rate, recipe.muon_rate)
+        self.teacher = Teacher(model, recipe, None if recipe.uniform_prior else task.class_prior)
+        sizes = len(task.x_l), len(task.x_u)
+        self.batches = IndexBatches(*sizes, recipe, self.generator)
+        self.epochs = recipe.epochs_for(len(task.x_l))
+        self.total_steps = self.epochs * recipe.steps_for(*sizes)
+        self.history: list[dict[str, float]] = []
+        self.snapshots: dict[int, Net] = {}
+        self.step, self.start = 0, time.perf_counter()
+
+    @property
+    def parts(self) -> "dict[str, Net | Teacher | Optimizers | IndexBatches]":
+        return {"model": self.model, "teacher": self.teacher, "optimizers": self.optimizers, "batches": self.batches}
+
+    def state_dict(self) -> dict:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"random": self.generator.get_state(), "history": self.history, "step": self.step}
+        return state | {"snapshots": {epoch: snapshot.state_dict() for epoch, snapshot in self.snapshots.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.generator.set_state(state["random"])
+        self.history, self.step = state["history"], state["step"]
+        self.start = time.perf_counter() - self.history[-1]["seconds"]
+        for epoch, weights in state["snapshots"].items():
+            self.snapshots[epoch] = copy.deepcopy(self.teacher.model)
+            self.snapshots[epoch].load_state_dict(weights)
+
+    def train_epoch(self) -> None:
+        """One epoch; appends its row to the history. Losses leave the device once an epoch: a GPU never waits for a step's."""
+        task, recipe = self.task, self.recipe
         # The report's centroids: of the whole labelled set, once an epoch.
-        centroids = class_centroids(embed(model, x_l), y_l) if "clustering" in recipe.terms else None
-        taken = []
-        for labeled, unlabeled in batches.epoch():
-            step += 1
-            progress = step / total_steps
-            guided = progress <= recipe.guided
-            given = candidates[unlabeled] if guided and candidates is not None else None
-            teach = partial(teacher.probabilities, candidates=given, alone=progress <= recipe.graph_alone)
-            batch = views(x_l[labeled], y_l[labeled], x_u[unlabeled], recipe, generator, guided)
-            terms = loss_terms(model, teach, batch, centroids, recipe)
-            loss = sum(recipe.weights[name] * value for name, value in terms.items())
-            taken.append(torch.stack([loss, *terms.values()]).detach())
-            optimizers.step(loss, recipe.decay_at(progress))
-            teacher.update(model)
-        rows = [dict(zip(("total", *recipe.terms), row, strict=True)) for row in torch.stack(taken).tolist()]
-        for at, row in enumerate(rows, step - len(rows) + 1):
+        centroids = class_centroids(embed(self.model, task.x_l), task.y_l) if "clustering" in recipe.terms else None
+        losses = torch.stack([self.train_step(*indices, centroids) for indices in self.batches.epoch()])
+        rows = [dict(zip(("total", *recipe.terms), row, strict=True)) for row in losses.tolist()]
+        for step, row in enumerate(rows, self.step - len(rows) + 1):
             if not math.isfinite(row["total"]):
-                raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {at}: {row}")
+                raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {step}: {row}")
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        history.append({"epoch": epoch, "step": step, "seconds": time.perf_counter() - start} | means)
-        if epoch == 1 or epoch % 5 == 0 or epoch == epochs:
-            snapshots[epoch] = copy.deepcopy(teacher.model)
-            if save_to:
-                state = {name: part.state_dict() for name, part in parts.items()}
-                state |= {"random": generator.get_state(), "history": history, "step": step}
-                state["snapshots"] = {when: snapshot.state_dict() for when, snapshot in snapshots.items()}
-                checkpoint.write(save_to, key, state)
-        on_epoch(history[-1], epochs)
-    return Fit(teacher.model, history, snapshots)
+        epoch, seconds = len(self.history) + 1, time.perf_counter() - self.start
+        self.history.append({"epoch": epoch, "step": self.step, "seconds": seconds} | means)
+
+    def train_step(self, labeled: Tensor, unlabeled: Tensor, centroids: Tensor | None) -> Tensor:
+        """One step on these indices; returns the total loss and its terms, unweighted: (1 + number of terms,)."""
+        task, recipe = self.task, self.recipe
+        self.step += 1
+        progress = self.step / self.total_steps
+        constrained = progress <= recipe.graph_constrained
+        candidates = task.candidates[unlabeled] if constrained and task.candidates is not None else None
+        teach = partial(self.teacher.probabilities, candidates=candidates, warmup=progress <= recipe.graph_warmup)
+        x_l, y_l, x_u = task.x_l[labeled], task.y_l[labeled], task.x_u[unlabeled]
+        batch = views(x_l, y_l, x_u, recipe, self.generator, constrained=constrained)
+        terms = loss_terms(self.model, teach, batch, centroids, recipe)
+        loss = sum(recipe.weights[name] * value for name, value in terms.items())
+        self.optimizers.step(loss, recipe.decay_at(progress))
+        self.teacher.update(self.model)
+        return torch.stack([loss, *terms.values()]).detach()
 
 
 def views(
-    x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator, guided: bool = False
+    x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator, *, constrained: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`(x_l, y_l, x_weak, x_strong)`: the labelled images and two views of the unlabelled ones, as the recipe distorts them."""
+    """`(x_l, y_l, x_weak, x_strong)`: the labelled images and two views of the unlabelled ones, as the recipe distorts them.
+
+    While candidates `constrained` the teacher, the strong view is that of `augment_constrained`, if the recipe has one.
+    """
 
     def distorted(x: Tensor, augment: Callable | None) -> Tensor:
         return augment(x, generator) if augment and len(x) else x
@@ -235,15 +259,15 @@ def views(
         distorted(x_l, recipe.augment_labeled),
         y_l,
         distorted(x_u, recipe.augment_weak),
-        distorted(x_u, (guided and recipe.augment_guided) or recipe.augment_strong),
+        distorted(x_u, (constrained and recipe.augment_constrained) or recipe.augment_strong),
     )
 
 
 class IndexBatches:
-    """An epoch's (labelled, unlabelled) index batches, an epoch after the other.
+    """The (labelled, unlabelled) index batches of one epoch after another.
 
-    Without `steps_per_epoch`, as in the report: both sets are shuffled and walked in pairs until the shorter ends, the
-    last batch being what is left. With it, each batch is full: the next of an endless row of permutations.
+    Without `steps_per_epoch`, as in the report: both sets are shuffled and walked in pairs until the shorter ends; the last
+    batch may be partial. With it every batch is full, from an endless sequence of permutations.
     """
 
     def __init__(self, n_l: int, n_u: int, recipe: Recipe, generator: Generator):
@@ -273,12 +297,11 @@ def embed(model: Net, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities(model: Net, x: Tensor, copies: int = 0, augment: Augment | None = None) -> Tensor:
-    """What `model` makes of images `x` (N, C, 28, 28): class probabilities (N, n_classes).
+def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None = None) -> Tensor:
+    """Class probabilities (N, n_classes) of images `x` (N, C, 28, 28) by `model`, in main memory wherever the model is.
 
-    With `copies`, each image is read as it is and in so many copies that `augment` distorts, and the probabilities are
-    averaged (test-time augmentation; Krizhevsky et al. 2012, section 4.1). The copies are the same at every call. The result
-    is in the processor's memory, wherever the model is.
+    With `views`, test-time augmentation (Krizhevsky et al. 2012, section 4.1): probabilities are averaged over the image itself
+    and that many views distorted by `augment`. The distortions are the same at every call.
     """
 
     def once(x: Tensor) -> Tensor:
@@ -286,16 +309,15 @@ def probabilities(model: Net, x: Tensor, copies: int = 0, augment: Augment | Non
 
     x = x.to(model.device)
     p, generator = once(x), torch.Generator(model.device).manual_seed(0)
-    for _ in range(copies):
-        p += torch.cat([once(augment(part, generator)) for part in x.split(COPIED)])
-    return p.div_(1 + copies).cpu()
+    for _ in range(views):
+        p += torch.cat([once(augment(part, generator)) for part in x.split(TTA_BATCH)])
+    return p.div_(1 + views).cpu()
 
 
-@torch.no_grad()
-def evaluate(model: Net, x: Tensor, y: Tensor, copies: int = 0, augment: Augment | None = None) -> Evaluation:
-    """How `model` does on images `x` (N, C, 28, 28) of classes `y` (N,), read as `probabilities` reads them."""
-    p, y = probabilities(model, x, copies, augment), y.cpu()
-    n_classes, said = p.shape[1], p.argmax(dim=1)
-    counts = torch.bincount(y * n_classes + said, minlength=n_classes**2)
+def evaluate(model: Net, x: Tensor, y: Tensor, views: int = 0, augment: Augment | None = None) -> Evaluation:
+    """The performance of `model` on images `x` (N, C, 28, 28) of classes `y` (N,), read as `probabilities` reads them."""
+    p, y = probabilities(model, x, views, augment), y.cpu()
+    n_classes, predictions = p.shape[1], p.argmax(dim=1)
+    counts = torch.bincount(y * n_classes + predictions, minlength=n_classes**2)
     nll = F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), y)
-    return Evaluation(p, said == y, counts.reshape(n_classes, n_classes), nll.item())
+    return Evaluation(p, predictions == y, counts.reshape(n_classes, n_classes), nll.item())

@@ -1,0 +1,74 @@
+"""Is a value one that can be worked with? Each check raises ValueError, naming the parameter, its value and what it must be."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from math import isfinite
+from types import UnionType
+from typing import get_args, get_origin
+
+FOLDS = 5  # of a cross-validation
+DRAWS = ("random", "class-balanced", "typical")
+
+
+def require(condition: bool, owner: object, parameter: str, allowed: str) -> None:
+    """Raises ValueError, naming the field `parameter` of `owner`, its value and what is allowed, unless `condition`."""
+    if not condition:
+        raise ValueError(f"{parameter}={getattr(owner, parameter)!r}: must be {allowed}")
+
+
+def check_types(owner: object) -> None:
+    """Raises ValueError, naming the field, unless each field of a dataclass is of its declared type; numbers must be finite."""
+    words = {int: "a whole number", float: "a finite number", tuple[float, float]: "(low, high), two finite numbers"}
+    for each in fields(owner):
+        allowed = words.get(each.type, getattr(each.type, "__name__", str(each.type)))
+        require(_is_a(getattr(owner, each.name), each.type), owner, each.name, allowed)
+
+
+def _is_a(value: object, kind: object) -> bool:
+    kinds = get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in kinds)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping) and all(_is_a(k, kinds[0]) and _is_a(v, kinds[1]) for k, v in value.items())
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, kind)
+
+
+def check_draw(draw: object) -> None:
+    """Raises ValueError unless `draw` is a known way to draw the labelled images."""
+    if draw not in DRAWS:
+        raise ValueError(f"draw={draw!r}: must be one of {', '.join(DRAWS)}")
+
+
+def check_label_noise(fraction: object) -> None:
+    """Raises ValueError unless `fraction` is a number from 0 to below 1."""
+    if not isinstance(fraction, int | float) or isinstance(fraction, bool) or not 0 <= fraction < 1:
+        raise ValueError(f"label_noise={fraction!r}: must be a number from 0 to below 1")
+
+
+def check_fold(fold: object, n_labels: int) -> None:
+    """Raises ValueError unless `fold` is 0, or one of the parts into which `n_labels` images can be divided."""
+    most = FOLDS if n_labels >= FOLDS else 0
+    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold <= most:
+        raise ValueError(f"fold={fold!r}: must be a whole number from 0 to {most} with {n_labels} labels")
+
+
+def check_n_labels(n_labels: object, most: int = 60_000) -> None:
+    """Raises ValueError unless `n_labels` is a whole number from 1 to `most`, the images whose label may be used."""
+    if not isinstance(n_labels, int) or isinstance(n_labels, bool) or not 1 <= n_labels <= most:
+        raise ValueError(f"n_labels={n_labels!r}: must be a whole number from 1 to {most}")
+
+
+def check_seed(seed: object) -> None:
+    """Raises ValueError unless `seed` is a whole number from 0 to 2**32 - 1."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r}: must be a whole number from 0 to {2**32 - 1}")
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raises ValueError unless `value`, of the parameter `name`, is a whole number from 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r}: must be a whole number from 1")

@@ -1,0 +1,97 @@
+"""One experiment: from images, labels and a recipe to the task that is trained, and from the trained network to its result.
+
+This is the one place for the sequence: selection of the labelled images, label noise, withheld fold, graph, candidates, network,
+training, evaluation. `run` does all of it; notebooks and tools call its parts to show or to watch them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from . import graph
+from .checkpoint import Checkpoint
+from .data import Images, Task, corrupt_labels, split, withhold_fold
+from .datasets.checks import check_draw, check_fold, check_label_noise, check_n_labels, check_seed
+from .graph import Neighbors
+from .model import Net, init_net
+from .recipes import Recipe
+from .train import Evaluation, TrainingResult, evaluate, fit
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """Which labels training is given. Raises ValueError, naming the parameter, for a value that makes no sense."""
+
+    n_labels: int
+    seed: int
+    draw: str = "random"  # how the labelled images are selected: one of checks.DRAWS
+    label_noise: float = 0.0  # the fraction of labels that is replaced by another class
+    fold: int = 0  # the part of the labels, 1 to checks.FOLDS, that is held back to estimate the accuracy; 0: none
+
+    def __post_init__(self):
+        check_n_labels(self.n_labels)
+        check_seed(self.seed)
+        check_draw(self.draw)
+        check_label_noise(self.label_noise)
+        check_fold(self.fold, self.n_labels)
+
+
+def prepare(images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None) -> Task:
+    """The task: labelled and unlabelled images, and, for a recipe with a graph, candidates and class prior.
+
+    `neighbors` is the graph of the training images. Raises ValueError if it is None and `recipe` or the draw needs one, or if
+    there are fewer labels than `labeling` asks for.
+    """
+    if neighbors is None and (recipe.pretraining or labeling.draw == "typical"):
+        raise ValueError(f"neighbors=None: must be the graph of the images for recipe={recipe.name!r}, draw={labeling.draw!r}")
+    n, seed, n_classes = labeling.n_labels, labeling.seed, len(images.classes)
+    typical = graph.typical(neighbors, n, seed).index if labeling.draw == "typical" else None
+    parts = split(images.y, n, seed, labeling.draw, typical)
+    y = images.y.clone()
+    y[parts.labeled] = corrupt_labels(y[parts.labeled], labeling.label_noise, seed, n_classes)
+    parts, held_out = withhold_fold(parts, labeling.fold) if labeling.fold else (parts, parts.labeled[:0])
+    y_l, candidates, prior = y[parts.labeled], None, None
+    if recipe.pretraining:
+        scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior)
+        candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
+        prior = graph.class_prior(scores)
+    x_l, x_u = images.x[parts.labeled], images.x[parts.unlabeled]
+    return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out])
+
+
+def network(images: Images, seed: int, device: str | torch.device = "cpu") -> Net:
+    """The untrained network for these images: a pure function of `seed` and of the numbers of classes and channels."""
+    return init_net(seed, *images.shape).to(device)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment measured on the test images, and, of a withheld fold, on its labels."""
+
+    training: TrainingResult
+    untrained: Evaluation
+    trained: Evaluation  # the final model, with the test-time augmentation of the recipe
+    test_accuracy: dict[int, float]  # by epoch, of the snapshots, without test-time augmentation
+    held_out: Evaluation | None  # of the labels of the withheld fold; None without a fold
+
+
+def assess(images: Images, task: Task, training: TrainingResult) -> Result:
+    """Evaluates on the test images, after training: the untrained network, the snapshots and the final model."""
+    recipe, x, y = training.recipe, images.x_test, images.y_test
+    augmented = {"views": recipe.tta_views, "augment": recipe.tta_augment}
+    untrained = evaluate(network(images, training.seed), x, y)
+    test_accuracy = {epoch: evaluate(model, x, y).accuracy for epoch, model in training.snapshots.items()}
+    trained = evaluate(training.model, x, y, **augmented)
+    held_out = None
+    if task.held_out is not None and len(task.held_out):
+        held_out = evaluate(training.model, images.x[task.held_out], task.y_held_out, **augmented)
+    return Result(training, untrained, trained, test_accuracy, held_out)
+
+
+def run(
+    images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None, checkpoint: Checkpoint | None = None
+) -> tuple[Task, Result]:
+    """The whole experiment on the processor, one seed for the labels and for training."""
+    task = prepare(images, labeling, recipe, neighbors)
+    training = fit(network(images, labeling.seed), task, recipe, labeling.seed, checkpoint=checkpoint)
+    return task, assess(images, task, training)

@@ -1,0 +1,50 @@
+"""One command line for the lab: `python -m ssl_core.lab COMMAND --help` says what a command takes; `make` calls the same.
+
+A module with a command has `configure(parser)` and `command(args)`. Bad input ends it with one line and status 1.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {  # name: module and summary; a module is imported when its command is called
+    "sweep": ("ssl_core.lab.page.sweep_and_build", "train a grid of runs, then build the results page"),
+    "results": ("ssl_core.lab.page.build", "build the results page again, without training"),
+    "label-next": ("ssl_core.lab.tools.label_next", "select the images to label next"),
+    "predict": ("ssl_core.lab.tools.predict", "classify images with a finished run"),
+    "bench": ("ssl_core.lab.tools.bench", "measure the speed of training and of a sweep"),
+    "certify": ("ssl_core.lab.runs.certify", "check whether a change of the code changes a number"),
+    "reference": ("ssl_core.lab.page.reference", "make everything that the pages show, and renew outputs/reference"),
+    "lab": ("ssl_core.lab.tools.lab_copies", "copy the notebooks into outputs/lab/notebooks, to be changed there"),
+    "site": ("ssl_core.lab.page.site", "build a static site of executed notebooks and results"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog="python -m ssl_core.lab", description="Run experiments and read their results.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if arguments[:1] == [name]:
+            import_module(module).configure(sub)
+    args = parser.parse_args(arguments)
+    # SIGTERM and Ctrl-C interrupt it, Ctrl-C also where a shell had it ignored: a sweep then ends with its runs.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        import_module(COMMANDS[args.command][0]).command(args)
+    except KeyboardInterrupt:
+        sys.exit(f"{args.command}: interrupted")
+    except Exception as error:
+        from ssl_core.datasets import DataError
+
+        if not isinstance(error, ValueError | LookupError | DataError | OSError | RuntimeError):
+            raise
+        sys.exit(f"{args.command}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""From records to what people look at: results.csv, the results notebook and its page."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from ..runs import files, records
+from ..runs.notebook import ABLATION, RESULTS, Execution, parameter_names
+from . import html
+
+
+def build(
+    outputs: Path,
+    data: str = "mnist",
+    draw: str = "random",
+    notebook: Path = RESULTS,
+    settings: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """Writes `results.csv` into `outputs`, the executed notebook beside it, and the notebook as a page.
+
+    LookupError if no run is finished. The table has every finished run; the notebook and the page show those of
+    one data set and one way to draw the labels. `settings` are other parameters of the notebook, prices for one. Of a folder
+    that has no runs, but a `results.csv` that tells of some, the page shows these.
+    """
+    run_records = records.read_all(outputs)
+    results = records.results(outputs, run_records)
+    if records.comparable(results, data, draw).empty:
+        raise LookupError(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
+    if run_records:
+        records.write_table(outputs / "results.csv", results)
+    else:
+        print(f"no run is in {outputs}: the page is of the table alone that is there")
+    executed = outputs / notebook.name
+    Execution(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings}).run()
+    page = executed.with_suffix(".html")
+    files.write_atomically(page, html.as_page(executed))
+    print(f"{len(results)} runs in {outputs / 'results.csv'}; the page is {page}")
+
+
+def read_settings(text: str, notebook: Path) -> dict[str, float]:
+    """`name=number` pairs, separated by blanks; ValueError for a name that the notebook does not have, or no number."""
+    names = [name for name in parameter_names(notebook) if name not in ("outputs", "data", "draw")]
+    settings = {}
+    for pair in text.split():
+        name, _, value = pair.partition("=")
+        if name not in names:
+            raise ValueError(f"SET={pair!r}: must be a name of {', '.join(names) or 'none'}, and = with a number")
+        try:
+            settings[name] = float(value)
+        except ValueError:
+            raise ValueError(f"SET={pair!r}: must be a number after the =") from None
+    return settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
+    parser.add_argument("--data", default="mnist", help="the data set that the page is about")
+    parser.add_argument("--draw", default="random", help="how the labelled images were selected")
+    parser.add_argument("--ablation", action="store_true", help="what each ingredient is worth, instead of all results")
+    parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
+
+
+def command(args: argparse.Namespace) -> None:
+    notebook = ABLATION if args.ablation else RESULTS
+    settings = read_settings(args.set, notebook)
+    build(files.ROOT / args.outputs, files.located(args.data), args.draw, notebook, settings)

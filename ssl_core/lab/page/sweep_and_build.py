@@ -1,0 +1,72 @@
+"""The command `sweep`: a grid of runs, then the results page."""
+
+import argparse
+import sys
+
+from ssl_core.datasets import DATA_SETS, check_name, fetch
+from ssl_core.datasets.checks import check_whole
+
+from ..runs import executors, files
+from ..runs.cluster import DaskExecutor
+from ..runs.executors import LocalExecutor
+from ..runs.notebook import NotebookFailed
+from ..runs.spec import DEVICES, check_device
+from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, preview, sweep
+from . import build
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--labels", default=LABELS, help="numbers of labelled images")
+    parser.add_argument("--recipes", default="supervised published best", help="names of recipes; `ablations`: all of those")
+    parser.add_argument("--seeds", default="0", help="whole numbers; each selects other labelled images and trains anew")
+    parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
+    parser.add_argument("--draw", default="random", help="selection of the labelled images: random, class-balanced or typical")
+    parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
+    parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
+    parser.add_argument("--jobs", default="", help="runs at a time (default: one per core, as far as memory goes)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one")
+    parser.add_argument("--scheduler", default="", help="address of a Dask scheduler whose workers do the runs: tcp://host:8786")
+    parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
+    parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
+
+
+def command(args: argparse.Namespace) -> None:
+    name = files.located(args.data)
+    check_name(name)
+    labels = fitting(name) if args.labels == LABELS else args.labels
+    common = {"data": name, "draw": args.draw, "smoke": args.smoke}
+    grid = make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
+    jobs = number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores())
+    check_whole("JOBS", jobs)
+    if not args.scheduler:
+        check_device(args.device)
+    elif args.device not in DEVICES:  # whether there is a GPU, each worker sees
+        raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
+    outputs = files.ROOT / args.outputs
+    with lock(outputs):
+        if name in DATA_SETS:
+            fetch(name, files.DATA)
+        else:
+            preview(name, outputs)
+        executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
+        threads = max(1, cores() // jobs) if args.jobs and not args.scheduler else 1
+        try:
+            failures = sweep(grid, outputs, executor, threads)
+            for each, error in failures:
+                print(f"FAILED {each.run}: {error}\n  see {each.failed / 'train.ipynb'}")
+            page_error = _build_page(outputs, name, args.draw)
+        except KeyboardInterrupt:
+            sys.exit("sweep: interrupted; finished runs are kept, and the same command resumes")
+    if failures:
+        sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again{page_error}")
+    if page_error:
+        sys.exit(f"sweep: the runs are finished{page_error}")
+
+
+def _build_page(outputs, data: str, draw: str) -> str:
+    """Builds the results page; returns what to say if that failed."""
+    try:
+        build.build(outputs, data, draw)
+        return ""
+    except (OSError, NotebookFailed, ValueError, LookupError) as error:
+        return f"; the results page could not be built, `make results` tries again: {error}"

@@ -1,0 +1,105 @@
+"""Where runs are executed: on this machine, each in a process of its own; cluster.py has the other place."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from ssl_core.model import N_HIDDEN
+
+from . import notebook, records
+from .fingerprint import fingerprint
+from .notebook import Execution, NotebookFailed
+from .progress import Tell
+from .spec import Run
+
+
+class Executor(Protocol):
+    """Executes runs. The future of `submit` raises if the run fails; otherwise its files are in `folder`.
+
+    `begin` is called before the run starts, and `tell` is given the events of its progress.
+    """
+
+    jobs: int | None  # runs at a time; None if that is not known
+
+    def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future: ...
+
+    def close(self, *, stop: bool) -> None:
+        """Ends; with `stop`, does not wait for runs under way."""
+
+
+class RunProcess:
+    """The training notebook of a run, executed into `folder`."""
+
+    def __init__(self, run: Run, folder: Path, threads: int, device: str, tell: Tell):
+        self.run, self.folder, self.threads = run, folder, threads
+        parameters = asdict(run) | {"folder": str(folder), "threads": threads, "device": device}
+        self.execution = Execution(notebook.TRAIN, folder / "train.ipynb", parameters, tell)
+
+    def execute(self) -> None:
+        """Raises NotebookFailed unless the run is recorded: after a kernel's death the notebook alone can look finished."""
+        threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self.execution.run(**notebook.KEEP_MEMORY, **threads)
+        record = records.read(self.folder)
+        if record is None or record.fingerprint != fingerprint(self.run):
+            raise NotebookFailed("the notebook ended without a record of this run")
+
+    def stop(self) -> None:
+        self.execution.stop()
+
+
+class LocalExecutor:
+    """This machine: `jobs` runs at a time on `device`."""
+
+    def __init__(self, jobs: int, device: str = "auto"):
+        self.jobs, self.device = jobs, device
+        self.pool = ThreadPoolExecutor(jobs)  # a thread waits for a process
+        self.processes: list[RunProcess] = []
+
+    def __str__(self) -> str:
+        return f"{self.jobs} at a time"
+
+    def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future:
+        self.processes.append(process := RunProcess(run, folder, threads, self.device, tell))
+
+        def execute() -> None:
+            begin()
+            process.execute()
+
+        return self.pool.submit(execute)
+
+    def close(self, *, stop: bool) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in self.processes if stop else ():
+            process.stop()
+        self.pool.shutdown()
+
+
+def memory(run: Run) -> float:
+    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, unlabelled images once more, the graph."""
+    info, image = run.info, 4 * 28 * 28 * len(run.info.mean)
+    size = 0.95e9 + image * (2.25 * info.n_images + info.n_test)
+    if run.pretraining:  # features twice, neighbours, a score for each class
+        size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
+    return size
+
+
+def jobs_in_memory(grid: list[Run], cores: int) -> int:
+    """How many runs of `grid` may be executed at a time: one per core, as far as free memory goes."""
+    return max(1, min(cores, int(psutil.virtual_memory().available // max(map(memory, grid)))))
+
+
+def end_orphans(folder: Path) -> None:
+    """Kills processes that a killed sweep left behind and that would still write into `folder`."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended meanwhile, or belongs to somebody else
+            command = process.cmdline()
+            if str(folder / "train.ipynb") in command and "ssl_core.lab.runs.notebook" in " ".join(command):
+                for each in (process, *process.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        each.kill()
+                        each.wait(10)

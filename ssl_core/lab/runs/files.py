@@ -1,0 +1,51 @@
+"""Folders and files of the project: where it lies, and files that are written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import ssl_core
+
+ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project: an editable checkout
+DATA = ROOT / "data"
+REFERENCE = ROOT / "outputs" / "reference"
+
+
+def located(data_name: object) -> object:
+    """The name of a data set as it is; the path of a folder, relative to the project's root, as an absolute path."""
+    if not isinstance(data_name, str) or "/" not in data_name:
+        return data_name
+    return str((ROOT / Path(data_name).expanduser()).resolve())
+
+
+def writable(parameter: str, folder: Path) -> Path:
+    """`folder`, made if it is not there; raises ValueError, naming `parameter`, unless files can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({error.strerror})") from None
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replaces the file in one step: a reader, or a crash, sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def digest(value: object) -> str:
+    """SHA-256, in hexadecimal digits, of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

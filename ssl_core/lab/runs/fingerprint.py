@@ -1,0 +1,82 @@
+"""What makes a run the same run: its parameters, its recipe, its data and the code of the science, as one short digest.
+
+Notebooks, plots and the lab are no part of it. A digest of code that `certify` found to make the same numbers stands for the
+earlier one, so that finished runs stay finished.
+"""
+
+import ast
+import hashlib
+import json
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+
+from . import files
+from .spec import FORMER_DRAWS, Run
+
+CERTIFIED = Path(__file__).with_name("certified.json")
+# All code that makes numbers, as modules of ssl_core. Images enter by their checksum, too.
+GRAPH_CODE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
+SCIENCE = (*GRAPH_CODE, "experiment", "train", "checkpoint", "datasets.pixels")
+# Fields that have been renamed, and their names at the time: a name changes no number, and so voids no finished run.
+FORMER_NAMES = {
+    "label_noise": "wrong_labels",
+    "pretraining": "graph",
+    "overlay": "clutter",
+    "graph_warmup": "graph_alone",
+    "graph_constrained": "guided",
+    "augment_constrained": "augment_guided",
+    "tta_augment": "augment_test",
+    "tta_views": "test_copies",
+}
+
+
+def fingerprint(run: Run) -> str:
+    """Changes if and only if the parameters, the recipe, the images or the code that makes the numbers change."""
+    told = ("name", "summary", "base")
+    recipe = {name: value for name, value in non_default(run.settings).items() if name not in told}
+    parts = [non_default(run), recipe, run.info.checksum, code_digest()]
+    if run.pretraining != run.settings.pretraining:  # the graph decides which images are labelled
+        parts.append(non_default(run.pretraining))
+    return files.digest(parts)[:16]
+
+
+def non_default(value: object) -> object:
+    """A dataclass as a dictionary of the fields that are not at their default: a new field changes nothing until it is used."""
+    if not is_dataclass(value):
+        return {new: old for old, new in FORMER_DRAWS.items()}.get(value, value) if isinstance(value, str) else value
+    changed = {}
+    for field in fields(value):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if (content := getattr(value, field.name)) != default:
+            changed[FORMER_NAMES.get(field.name, field.name)] = non_default(content)
+    return changed
+
+
+def code_digest(modules: tuple[str, ...] = SCIENCE) -> str:
+    """The digest of these modules, or the earlier one that `certify` found to make the same numbers."""
+    current = digest(modules)
+    return json.loads(CERTIFIED.read_text()).get(current, current)
+
+
+@cache
+def digest(modules: tuple[str, ...] = SCIENCE) -> str:
+    """SHA-256 of modules of `ssl_core`, without comments, docstrings and layout.
+
+    Constants in recipes.py are left out, since the fingerprint holds a run's own recipe: tuning one recipe does not void the
+    runs of the others.
+    """
+    paths = [files.ROOT / "ssl_core" / f"{name.replace('.', '/')}.py" for name in modules]
+    sources = [stripped(path.read_text(), without_constants=path.stem == "recipes") for path in paths]
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()
+
+
+def stripped(source: str, *, without_constants: bool = False) -> str:
+    """Python source without comments, docstrings and layout; on request without module-level assignments."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    if without_constants:
+        tree.body = [node for node in tree.body if not isinstance(node, ast.Assign)]
+    return ast.unparse(tree)

@@ -1,0 +1,82 @@
+"""The graph of neighbours on disk: it is made once, from images without labels, for all runs of a sweep."""
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+
+from ssl_core import datasets, graph
+from ssl_core.data import Images
+from ssl_core.graph import Neighbors
+from ssl_core.recipes import Pretraining
+
+from . import files
+from .fingerprint import GRAPH_CODE, code_digest, non_default
+from .progress import Progress, Tell
+from .spec import Run, training_device
+
+FOLDER = files.DATA / "graphs"
+
+
+def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER) -> Path:
+    """Where the graph is kept. The name follows from everything that changes it: the images, the settings and the code."""
+    info = datasets.describe(data_name, for_training=False)
+    key = files.digest([info.checksum, non_default(pretraining), code_digest(GRAPH_CODE)])[:16]
+    return folder / f"{datasets.slug(data_name)}-{key}.safetensors"
+
+
+def for_run(run: Run, images: Images, tell: Tell | None = None, device: str = "auto") -> Neighbors | None:
+    """The graph that `run` needs; None if it needs none."""
+    pretraining = run.pretraining
+    return None if pretraining is None else load(images, pretraining, tell or Progress(run), device=device)
+
+
+def load(
+    images: Images, pretraining: Pretraining, tell: Tell | None = None, folder: Path = FOLDER, device: str = "auto"
+) -> Neighbors:
+    """The graph of the training images, from disk or, the first time, made: for MNIST in about 4 minutes of one core.
+
+    All runs have the same graph. A run that finds another one making it waits. `tell` is given the events of progress.
+    """
+    tell = tell or Progress(images.name)
+    target = path(images.name, pretraining, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_suffix(".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        tell({"stage": "wait"})
+        lock.acquire()
+    with lock:
+        lock.release()  # of the two acquisitions
+        neighbors = _read(target)
+        if neighbors is None:
+            neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
+            _write(target, neighbors)
+    k, n = neighbors.index.shape[1], len(neighbors.index)
+    tell({"stage": "graph ready", "k": k, "images": n, "seconds": neighbors.seconds})
+    return neighbors
+
+
+def seconds(target: Path) -> float:
+    """How long the graph in the file `target` took to make."""
+    with safe_open(target, "pt") as file:
+        return file.get_tensor("seconds").item()
+
+
+def _write(target: Path, neighbors: Neighbors) -> None:
+    tensors = {"similarity": neighbors.similarity, "index": neighbors.index.int(), "features": neighbors.features}
+    tensors["seconds"] = torch.tensor(neighbors.seconds)
+    files.write_atomically(target, safetensors.torch.save(tensors))
+
+
+def _read(target: Path) -> Neighbors | None:
+    """The graph in the file, or None if it is not there or not whole."""
+    try:
+        tensors = safetensors.torch.load_file(target)
+        seconds = tensors["seconds"].item()
+        return Neighbors(tensors["similarity"], tensors["index"].long(), tensors["features"], seconds)
+    except (OSError, KeyError, SafetensorError):
+        return None

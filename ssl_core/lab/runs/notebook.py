@@ -1,0 +1,123 @@
+"""Notebooks: the run that a notebook's parameters describe, and the execution of a notebook in a process of its own."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ssl_core.datasets.checks import check_whole
+
+from . import files
+from .progress import EVENTS, new_events
+from .spec import Run, check_device
+
+FOLDER = files.ROOT / "notebooks"
+TRAIN, RESULTS, ABLATION = (FOLDER / f"{name}.ipynb" for name in ("train", "results", "ablation"))
+# For a process that trains: memory of large tensors, freed at every step, is kept and not returned to the system.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook did not run to its end; the message is one line that says why."""
+
+
+def run_of(namespace: Mapping[str, object]) -> Run:
+    """The run that the variables of the training notebook describe, checked.
+
+    papermill only warns of a parameter that a notebook does not have, and then uses the defaults. Here it is an error: its cell
+    of injected parameters is looked up in IPython's list of executed cells, `In`.
+    """
+    former = {"wrong_labels": "label_noise"}
+    injected = {}
+    names = set(parameter_names(TRAIN))
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters\n"):
+            for statement in ast.parse(cell).body:
+                injected |= {target.id: target.id for target in statement.targets}
+    if unknown := sorted(injected.keys() - names - former.keys()):
+        raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: must be one of {', '.join(sorted(names))}")
+    check_whole("threads", namespace["threads"])
+    check_device(namespace["device"])
+    parameters = {name: namespace[name] for name in Run.__dataclass_fields__}
+    parameters |= {former[name]: namespace[name] for name in injected if name in former}
+    return Run(**parameters | {"data": files.located(parameters["data"])}).check()
+
+
+def parameter_names(notebook: Path) -> list[str]:
+    """The names that a notebook's `parameters` cell assigns."""
+    for cell in json.loads(notebook.read_text())["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return [target.id for node in ast.parse("".join(cell["source"])).body for target in node.targets]
+    raise LookupError(f"{notebook.name} has no cell tagged 'parameters'")
+
+
+class Execution:
+    """The execution of a notebook by papermill with `parameters` into the file `executed`, in a process of its own.
+
+    A process of its own can be stopped, and its memory is returned. `tell` is given the events that the notebook writes into
+    the folder of `executed`; see progress.py.
+    """
+
+    def __init__(
+        self, notebook: Path, executed: Path, parameters: Mapping[str, object], tell: Callable[[dict], None] | None = None
+    ):
+        self.arguments = [str(notebook), str(executed), json.dumps(dict(parameters))]
+        self.events, self.tell = executed.parent / EVENTS, tell
+        self.process: subprocess.Popen | None = None
+        self.stopped = False
+
+    def run(self, **environment: str) -> None:
+        """Waits until it ends; raises NotebookFailed with the error of the cell that failed."""
+        # The pipe of the answer is apart from what the notebook prints.
+        answer, channel = os.pipe()
+        command = [sys.executable, "-c", "from ssl_core.lab.runs.notebook import main; main()", *self.arguments, str(channel)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "pass_fds": [channel]}
+        self.process = subprocess.Popen(command, **pipes, text=True, errors="replace", env=os.environ | environment)
+        os.close(channel)
+        if self.stopped:  # while it was starting
+            self.process.terminate()
+        last, position = "", 0
+        for line in self.process.stdout:
+            last = line.strip() or last
+            events, position = new_events(self.events, position)
+            for event in events if self.tell else ():
+                self.tell(event)
+        status = self.process.wait()
+        with open(answer) as file:
+            error = file.read()
+        if error or status:
+            raise NotebookFailed(error or last[:300] or f"its process ended with status {status} and printed nothing")
+
+    def stop(self) -> None:
+        """Ends the process; its kernel notices that its parent is gone and ends too."""
+        self.stopped = True
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+
+
+def main() -> None:
+    """Executes a notebook: the program of the process. What its cells print is printed; an error is written to the channel."""
+    notebook, executed, parameters, channel = sys.argv[1:]
+    # nbformat's JSON validator builds a grammar of web addresses when it is imported: two seconds, and nothing here asks for it
+    # (python-jsonschema, issue 1428). It does without if there is no such module.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    import logging
+
+    import papermill
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        papermill.execute_notebook(
+            notebook, executed, json.loads(parameters), kernel_name="python3", progress_bar=False, log_output=True
+        )
+    except Exception as error:
+        if isinstance(error, papermill.PapermillExecutionError):
+            message = f"{error.ename}: {error.evalue}"
+        else:
+            message = f"{type(error).__name__}: {error}"
+        with open(int(channel), "w") as file:
+            file.write(" ".join(message.split())[:300])
+        sys.exit(1)

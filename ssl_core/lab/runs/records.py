@@ -1,0 +1,258 @@
+"""The records of finished runs: written last, read again also where older code wrote them, and all of them as a table."""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from ssl_core import recipes
+from ssl_core.data import Task
+from ssl_core.experiment import Result
+
+from . import files
+from .fingerprint import FORMER_NAMES, fingerprint
+from .progress import EVENTS
+from .spec import FORMER_DRAWS, Run
+
+FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
+CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
+PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold")  # that identify a row of the table
+COLUMNS = (
+    *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
+    *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
+)
+IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished run left. Accuracies lie between 0 and 1, NLL is in nats, both on the test images."""
+
+    parameters: Mapping[str, object]  # the fields of Run
+    fingerprint: str
+    current: bool  # whether today's code would make the same numbers
+    accuracy: float
+    nll: float
+    seconds: float  # of training
+    confusion: list[list[int]]  # rows are true classes, columns predicted ones
+    missing_classes: list[int]  # that no label covers
+    recipe: Mapping[str, object]  # the recipe in full
+    images: Mapping[str, object]  # classes, mean, std and inverted, of the images it was trained on
+    history: list[dict[str, float]]  # a row per epoch
+    test_accuracy: dict[int, float]  # by epoch
+    untrained: Mapping[str, float]  # accuracy and nll before training
+    held_out: Mapping[str, float] | None  # accuracy and number of images of a withheld fold
+
+    @property
+    def run(self) -> Run:
+        """The run; ValueError or TypeError if today's code knows no such run."""
+        return Run(**self.parameters)
+
+    @property
+    def n_test(self) -> int:
+        return int(np.sum(self.confusion))
+
+    @property
+    def row(self) -> dict[str, object]:
+        """The record as a row of the table."""
+        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0}
+        row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
+        row |= {"held_out": self.held_out["accuracy"] if self.held_out else float("nan")}
+        row |= {"missing_classes": len(self.missing_classes), "n_test": self.n_test}
+        row |= {name: getattr(self, name) for name in ("accuracy", "nll", "seconds", "current", "fingerprint")}
+        return {name: row[name] for name in COLUMNS}
+
+
+def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
+    """Writes weights and predictions, then, last and atomically, `run.json`: where that exists, the run was finished.
+
+    `predictions.safetensors` holds the probabilities (N, C) of the test images, in their order, and which predictions are
+    `right`. Raises ValueError if what was trained is not what `run` says, as after a change of the notebook.
+    """
+    folder, training, trained = Path(folder), result.training, result.trained
+    check_trained(run, task, result)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.cpu().contiguous() for name, tensor in training.model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    save_file({"probabilities": trained.probabilities.contiguous(), "right": trained.correct}, folder / "predictions.safetensors")
+    per_class = torch.bincount(task.y_l, minlength=len(trained.recall)).tolist()
+    held_out = result.held_out
+    content = {
+        "fingerprint": fingerprint(run),
+        "run": asdict(run),
+        "recipe": asdict(training.recipe),
+        "images": {name: getattr(run.info, name) for name in ("classes", "mean", "std", "inverted")},
+        "labels_per_class": per_class,
+        "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
+        "history": training.history,
+        "test_accuracy": result.test_accuracy,
+        "untrained": {"accuracy": result.untrained.accuracy, "nll": result.untrained.nll},
+        "accuracy": trained.accuracy,
+        "nll": trained.nll,
+        "held_out": held_out and {"images": int(held_out.confusion.sum()), "accuracy": held_out.accuracy},
+        "recall": [None if math.isnan(share) else share for share in trained.recall.tolist()],  # of a class without test images
+        "confusion": trained.confusion.tolist(),
+        "seconds": training.history[-1]["seconds"],
+        "threads": torch.get_num_threads(),
+        "device": training.model.device.type,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision", "numpy")},
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    files.write_atomically(folder / "run.json", json.dumps(content, indent=1, allow_nan=False))
+    for name in (CHECKPOINT, EVENTS):
+        (folder / name).unlink(missing_ok=True)
+    return folder / "run.json"
+
+
+def check_trained(run: Run, task: Task, result: Result) -> None:
+    """Raises ValueError unless recipe, seed and labels are those of `run`: a notebook may have been changed by its reader."""
+    expected = {
+        "recipe": (result.training.recipe, run.settings),
+        "seed": (result.training.seed, run.seed),
+        "n_labels": (len(task.y_l) + (0 if task.held_out is None else len(task.held_out)), run.n_labels),
+    }
+    for name, (trained, stated) in expected.items():
+        if trained != stated:
+            raise ValueError(f"{name}: training used another one than the run {run} states; not recorded")
+
+
+def read(folder: str | Path) -> Record | None:
+    """The record in `folder`, or None if there is none that can be read."""
+    try:
+        content = json.loads((Path(folder) / "run.json").read_text())
+        if not content["run"].keys() >= {"data", "recipe", "n_labels", "seed", "draw"}:
+            return None
+        return _record(content)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _record(content: dict) -> Record:
+    """A record from the content of `run.json`, which may have been written with former names."""
+    parameters = current_names(content["run"])
+    parameters["draw"] = FORMER_DRAWS.get(parameters["draw"], parameters["draw"])
+    return Record(
+        parameters=parameters,
+        current=is_current(parameters, content["fingerprint"]),
+        recipe=current_names(content.get("recipe", {})),
+        images=content.get("images", {}),
+        history=content.get("history", []),
+        test_accuracy={int(epoch): accuracy for epoch, accuracy in content.get("test_accuracy", {}).items()},
+        untrained=content.get("untrained", {}),
+        held_out=content.get("held_out"),
+        **{name: content[name] for name in ("fingerprint", "accuracy", "nll", "seconds", "confusion", "missing_classes")},
+    )
+
+
+def current_names(content: Mapping[str, object]) -> dict[str, object]:
+    """The same with today's names of renamed fields, and without removed fields that were not in use."""
+    today = {former: name for name, former in FORMER_NAMES.items()}
+    removed = ("weight_decay", "flip")
+    nested = {name: current_names(value) if isinstance(value, dict) else value for name, value in content.items()}
+    return {today.get(name, name): value for name, value in nested.items() if value or name not in removed}
+
+
+def finished(run: Run, outputs: str | Path) -> bool:
+    """Whether `run` needs no training: its notebook and a record with its present fingerprint are there."""
+    folder = run.folder(outputs)
+    record = read(folder)
+    return record is not None and record.fingerprint == fingerprint(run) and (folder / "train.ipynb").exists()
+
+
+def is_current(parameters: Mapping[str, object], digest: str) -> bool:
+    """Whether a run of these parameters has this fingerprint today; False if today's code knows no such run."""
+    try:
+        return fingerprint(Run(**parameters)) == digest
+    except (TypeError, ValueError):
+        return False
+
+
+def read_all(outputs: str | Path) -> list[Record]:
+    """All records below `outputs`, by data set, recipe, number of labels and seed."""
+    paths = sorted(Path(outputs).glob("*/*/m*/seed*/run.json"))
+    records = [record for path in paths if (record := read(path.parent)) is not None]
+    return sorted(records, key=lambda record: tuple(record.row[name] for name in PARAMETERS[:4]))
+
+
+def probabilities(run: Run, outputs: str | Path) -> np.ndarray | None:
+    """The class probabilities (N, C) of the test images by a finished run; None if it kept none, as older code did."""
+    try:
+        return load_file(run.folder(outputs) / "predictions.safetensors")["probabilities"]
+    except (OSError, KeyError, SafetensorError):
+        return None
+
+
+def table(records: list[Record]) -> pd.DataFrame:
+    """A row per record with the columns COLUMNS; accuracy between 0 and 1 and nll in nats, both on the test images."""
+    return pd.DataFrame([record.row for record in records], columns=list(COLUMNS))
+
+
+def results(outputs: str | Path, records: list[Record] | None = None) -> pd.DataFrame:
+    """The table of `records`, or of those below `outputs`; where none are, as in the reference, its `results.csv`."""
+    records = read_all(outputs) if records is None else records
+    return table(records) if records else read_table(Path(outputs) / "results.csv")
+
+
+def write_table(path: Path, results: pd.DataFrame, float_format: str | None = None) -> None:
+    """Writes a table of runs as CSV."""
+    files.write_atomically(path, results.rename(columns=IN_CSV).to_csv(index=False, float_format=float_format))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table of runs in a CSV file, with `current` as of today; no row if there is no such file.
+
+    Raises ValueError for a file that is no such table.
+    """
+    if not path.exists():
+        return table([])
+    columns = [name for name in COLUMNS if name != "current"]
+    try:
+        results = pd.read_csv(path).rename(columns={old: new for new, old in IN_CSV.items()})
+    except ValueError:
+        results = pd.DataFrame()
+    if lacking := [name for name in columns if name not in results]:
+        raise ValueError(f"{path}: must be a table of runs as `make sweep` writes it; it lacks {', '.join(lacking)}")
+    results["draw"] = results["draw"].replace(FORMER_DRAWS)
+    parameters = results[list(PARAMETERS)].to_dict("records")
+    current = [is_current(run, digest) for run, digest in zip(parameters, results["fingerprint"], strict=True)]
+    return results[columns].assign(current=current)
+
+
+def select(
+    records: list[Record],
+    data: str = "mnist",
+    draw: str = "random",
+    names: Collection[str] = recipes.RECIPES,
+    *,
+    variants: bool = False,
+) -> list[Record]:
+    """The records whose rows in `table(records)` are `comparable`."""
+    return [records[i] for i in comparable(table(records), data, draw, names, variants=variants).index]
+
+
+def comparable(
+    results: pd.DataFrame,
+    data: str = "mnist",
+    draw: str = "random",
+    names: Collection[str] = recipes.RECIPES,
+    *,
+    variants: bool = False,
+) -> pd.DataFrame:
+    """The rows of runs that may be compared: current ones, of one data set, one draw and these recipes.
+
+    Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds.
+    """
+    rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names))
+    plain = (results["label_noise"] == 0) & (results["fold"] == 0)
+    return results[rows & (plain | variants) & results["current"].astype(bool)]

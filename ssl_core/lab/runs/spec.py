@@ -1,0 +1,104 @@
+"""What a run is: the values that identify it, the folder where its record belongs, and the recipe that it follows in full."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ssl_core import datasets, recipes
+from ssl_core.datasets import DATA_SETS, DataSet, Folder
+from ssl_core.datasets.checks import check_n_labels
+from ssl_core.experiment import Labeling
+from ssl_core.recipes import Pretraining, Recipe
+
+FORMER_DRAWS = {"stratified": "class-balanced"}  # a former value of `draw`: still accepted, and still part of folder names
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parameters of a run. Raises ValueError, naming parameter and value, for what no data set could satisfy.
+
+    It opens no folder of images: `check` does, and says whether the data set has what the run asks for.
+    """
+
+    n_labels: int
+    recipe: str
+    seed: int
+    data: str = "mnist"
+    draw: str = "random"
+    smoke: bool = False  # a few steps only, to see that everything works; the metrics mean nothing
+    label_noise: float = 0.0  # the fraction of labels that is replaced by another class
+    fold: int = 0  # the part of the labels, 1 to 5, that is held back to estimate the accuracy; 0: none
+
+    def __post_init__(self):
+        if isinstance(self.draw, str):
+            object.__setattr__(self, "draw", FORMER_DRAWS.get(self.draw, self.draw))
+        datasets.check_name(self.data)
+        if self.data in DATA_SETS:
+            check_n_labels(self.n_labels, DATA_SETS[self.data].n_labels)
+        recipes.get(self.recipe)
+        _ = self.labeling
+        if not isinstance(self.smoke, bool):
+            raise ValueError(f"smoke={self.smoke!r}: must be True or False")
+
+    def __str__(self) -> str:
+        former = {new: old for old, new in FORMER_DRAWS.items()}
+        kind = "" if self.draw == "random" else f"-{former.get(self.draw, self.draw)}"
+        kind += f"-wrong{100 * self.label_noise:g}" if self.label_noise else ""
+        kind += f"-fold{self.fold}" if self.fold else ""
+        return f"{datasets.slug(self.data)}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
+
+    def check(self) -> "Run":
+        """The run itself; raises ValueError unless its data set is there and has the labels that it asks for."""
+        check_n_labels(self.n_labels, self.info.n_labels)
+        if self.draw == "typical" and self.info.n_labels < self.info.n_images:
+            raise ValueError(f"draw='typical': must be random or class-balanced where images lack a label, as in {self.data!r}")
+        return self
+
+    def folder(self, outputs: str | Path) -> Path:
+        """Where the record of this run belongs."""
+        return Path(outputs) / str(self)
+
+    @property
+    def labeling(self) -> Labeling:
+        """The labels that training is given."""
+        return Labeling(self.n_labels, self.seed, self.draw, self.label_noise, self.fold)
+
+    @property
+    def info(self) -> DataSet | Folder:
+        """The metadata of the data set; a folder of images is read the first time."""
+        return datasets.describe(self.data)
+
+    @property
+    def settings(self) -> Recipe:
+        """The recipe in full, as this run follows it."""
+        recipe = recipes.get(self.recipe).for_images(self.info.background, uniform_prior=self.info.uniform_prior)
+        if not self.smoke:
+            return replace(recipe, epochs=recipe.epochs_for(self.n_labels), epochs_at={})
+        pretraining = recipe.pretraining and replace(recipe.pretraining, steps=3)
+        short = replace(recipe, epochs=2, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and 3, pretraining=pretraining)
+        return replace(short, tta_views=min(1, recipe.tta_views))
+
+    @property
+    def pretraining(self) -> Pretraining | None:
+        """What makes the graph that the run needs, for its recipe or for the draw `typical`; None if it needs none."""
+        if self.settings.pretraining or self.draw != "typical":
+            return self.settings.pretraining
+        return replace(self, recipe="best").settings.pretraining
+
+
+def check_device(device: object) -> None:
+    """Raises ValueError unless `device` is the name of one that this machine has, or `auto`."""
+    here = DEVICES if torch.cuda.is_available() else DEVICES[:2]
+    if device not in here:
+        raise ValueError(f"device={device!r}: must be auto, cpu, or cuda where PyTorch finds a GPU; here: {', '.join(here)}")
+
+
+def training_device(device: str = "auto") -> torch.device:
+    """The device called `device`; `auto` is a GPU if there is one. On it, convolutions add in the same order each time."""
+    check_device(device)
+    torch.backends.cudnn.deterministic = True
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)

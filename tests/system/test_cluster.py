@@ -1,0 +1,153 @@
+"""A sweep on a Dask scheduler and two workers, over TCP: each worker in its own copy of the project, nothing shared."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from ssl_core.lab import places, runs, sweep
+from ssl_core.lab.runs import Run
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a program of Dask; gives its process and the file of what it prints. All are ended after the test."""
+    processes = []
+
+    def run(program, *arguments, cwd=tmp_path):
+        said = tmp_path / f"{program}{len(processes)}.log"
+        command = [sys.executable, "-m", "distributed.cli.dask_" + program, *arguments, "--no-dashboard"]
+        environment = os.environ | {"PYTHONPATH": str(cwd), "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "30s"}
+        with said.open("w") as file:
+            processes.append(
+                subprocess.Popen(command, cwd=cwd, stdout=file, stderr=file, env=environment, start_new_session=True)
+            )
+        return processes[-1], said
+
+    yield run
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_for(pattern, said, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := re.search(pattern, said.read_text()):
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(said.read_text())
+
+
+@pytest.fixture
+def copy_of_the_project(copy_project, tmp_path):
+    """A copy that shares nothing with the others: the data is its own."""
+
+    def copy(name):
+        (tmp_path / name).mkdir()
+        target = copy_project(tmp_path / name)
+        (target / "data").unlink()
+        shutil.copytree(runs.ROOT / "data" / "MNIST", target / "data" / "MNIST")
+        return target
+
+    return copy
+
+
+@contextlib.contextmanager
+def killed_at_the_first_epoch(process):
+    """While a sweep runs on a cluster: `process`, with all that it started, is killed as soon as some run trains."""
+    killed = []
+    tell = places.Cluster.submit
+
+    def submit(cluster, run, folder, threads, note, begin):
+        def noted(line):
+            if "epoch" in line and not killed:
+                os.killpg(process.pid, signal.SIGKILL)
+                killed.append(run)
+            note(line)
+
+        return tell(cluster, run, folder, threads, noted, begin)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places.Cluster, "submit", submit)
+        yield killed
+
+
+def test_a_sweep_survives_the_loss_of_a_worker_and_makes_the_same_numbers(images, start, copy_of_the_project, tmp_path, capsys):
+    _, said = start("scheduler", "--host", "127.0.0.1", "--port", "0")
+    address = wait_for(r"tcp://127\.0\.0\.1:\d+", said)[0]
+    options = ("--nthreads", "1", "--nworkers", "1", "--death-timeout", "60")
+    for name in ("one", "two"):
+        worker, told = start("worker", address, *options, cwd=copy_of_the_project(name))
+        wait_for("Registered to", told)
+    seeds = "0 1 2 3 4 5" if "KILLS" in os.environ else "0"  # twelve runs in `make test-faults`
+    grid = ("--labels", "50", "--recipes", "supervised published", "--seeds", seeds, "--smoke")
+
+    n = 2 * len(seeds.split())
+    # The second worker is killed as soon as it has begun a run.
+    with killed_at_the_first_epoch(worker) as killed:
+        sweep.main([*grid, "--scheduler", address, "--outputs", str(tmp_path / "there")])
+    assert killed and f"{n} runs: 0 finished before, {n} to do, 2 at a time on 2 workers of tcp://" in capsys.readouterr().out
+    sweep.main([*grid, "--jobs", str(sweep.cores()), "--outputs", str(tmp_path / "here")])
+    there, here = (pd.read_csv(tmp_path / place / "results.csv").drop(columns="seconds") for place in ("there", "here"))
+    pd.testing.assert_frame_equal(there, here)
+    places_of = ([*sorted((tmp_path / place).glob("*/*/m*/seed*/model.safetensors"))] for place in ("there", "here"))
+    weights = [[path.read_bytes() for path in paths] for paths in places_of]
+    assert len(weights[0]) == n and weights[0] == weights[1]
+
+
+@pytest.mark.skipif("KILLS" not in os.environ, reason="make test-faults")
+def test_when_the_scheduler_is_lost_the_sweep_ends_and_the_same_command_completes_it(
+    images, start, copy_of_the_project, tmp_path
+):
+    place = copy_of_the_project("there")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    command = [
+        "--labels",
+        "50",
+        "--recipes",
+        "supervised",
+        "--smoke",
+        "--scheduler",
+        address,
+        "--outputs",
+        str(tmp_path / "outputs"),
+    ]
+
+    def begin():
+        scheduler, said = start("scheduler", "--host", "127.0.0.1", "--port", port)
+        wait_for("Scheduler at", said)
+        _, told = start("worker", address, "--nthreads", "1", "--nworkers", "1", "--death-timeout", "20", cwd=place)
+        wait_for("Registered to", told)
+        return scheduler
+
+    with killed_at_the_first_epoch(begin()) as killed, pytest.raises(SystemExit, match="1 of 1 runs failed; the same command"):
+        sweep.main(command)
+    assert killed and runs.read(Run(50, "supervised", 0).folder(tmp_path / "outputs")) is None
+    begin()
+    sweep.main(command)
+    assert runs.finished(Run(50, "supervised", 0, smoke=True), tmp_path / "outputs")
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
+    with pytest.raises(SystemExit, match=r"^sweep: SCHEDULER='tcp://127.0.0.1:1': must be the address of a Dask scheduler"):
+        sweep.main(["--labels", "50", "--smoke", "--scheduler", "tcp://127.0.0.1:1", "--outputs", str(tmp_path / "outputs")])
+    assert not list((tmp_path / "outputs").glob("*/*"))
+
+
+def test_files_that_a_worker_sends_stay_in_the_folder_of_the_run(tmp_path):
+    outcome = places.Outcome("", {"../escaped": b"x", "/tmp/escaped": b"x", "run.json": b"{}"})
+    assert outcome.write(tmp_path / "part") == ""
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["part", "run.json"]

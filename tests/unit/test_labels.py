@@ -1,0 +1,72 @@
+"""The analyses of the labels themselves, on tables whose answers are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from ssl_core.data import FOLDS
+from ssl_core.lab import labels, plots, stats
+
+
+def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, fold=0, held_out=np.nan, missing=0):
+    return {
+        "recipe": recipe,
+        "n_labels": n_labels,
+        "seed": seed,
+        "draw": draw,
+        "accuracy": accuracy,
+        "label_noise": wrong,
+        "fold": fold,
+        "held_out": held_out,
+        "missing_classes": missing,
+    }
+
+
+def test_draws_are_compared_where_there_are_several():
+    rows = [row(0.8, 20, seed=s, missing=s) for s in (0, 1)] + [row(0.98 + s / 100, 20, seed=s, draw="typical") for s in (0, 1)]
+    found = labels.by_draw(pd.DataFrame([*rows, row(0.99, 50)]))
+    assert found["n_labels"].tolist() == [20, 20] and found["draw"].tolist() == ["random", "typical"]
+    assert found["worst"].tolist() == [0.8, 0.98] and found["missed"].tolist() == [1, 0]
+    table = labels.draw_table(found)
+    assert table.loc[(20, "best")].tolist() == ["80.00 ± 0.00 (2), 1 missed a class", "98.50 ± 0.71 (2)"]
+    assert plots.draws(found).axes
+
+
+def test_wrong_labels_cost_what_the_same_seeds_lose():
+    rows = [row(0.99 - w * (1 + s), seed=s, wrong=w) for s in (0, 1) for w in (0.0, 0.1)]
+    found = labels.by_label_noise(pd.DataFrame([*rows, row(0.5, seed=2, wrong=0.1), row(0.9, recipe="supervised")]))
+    assert found["recipe"].tolist() == ["best", "best"] and found["label_noise"].tolist() == [0.0, 0.1]
+    assert found["loss"].tolist() == pytest.approx([0, 0.15]) and found["n"].tolist() == [2, 2]
+    assert found["mean"].tolist() == pytest.approx([0.99, 0.84]), "a seed without right labels is left out"
+    assert labels.label_noise_table(found).index.tolist() == ["0 %", "10 %"]
+    assert plots.label_noise(found).axes
+
+
+def test_an_estimate_counts_every_label_once_and_needs_all_folds():
+    # Of 52 labels the first two folds hold back eleven, the others ten: one mistake in each.
+    sizes = [11, 11, 10, 10, 10]
+    folds = [row(0.5, 52, fold=f, held_out=(n - 1) / n) for f, n in enumerate(sizes, 1)]
+    found = labels.cross_validated(pd.DataFrame([row(0.97, 52), *folds, row(0.9, 60), row(0.9, 60, fold=1, held_out=1.0)]))
+    assert len(found) == 1 and found.loc[0, "estimate"] == pytest.approx(47 / 52) and found.loc[0, "truth"] == 0.97
+    assert (found.loc[0, "low"], found.loc[0, "high"]) == stats.proportion(47, 52) and len(folds) == FOLDS
+    table = labels.cross_validation_table(found)
+    assert table.loc[("best", 52), "estimated"] == "90.38" and table.iloc[0, -1].endswith("0 of 1 hold it")
+    assert plots.cross_validation(found).axes
+
+
+def test_nothing_to_compare_is_an_empty_table():
+    plain = pd.DataFrame([row(0.99), row(0.9, recipe="supervised")])
+    assert all(len(found(plain)) == 0 for found in (labels.by_draw, labels.by_label_noise, labels.cross_validated))
+
+
+@given(n=st.integers(1, 2000), share=st.floats(0, 1), level=st.sampled_from([0.5, 0.9, 0.95]))
+def test_wilsons_interval_is_where_the_score_test_changes_its_mind(n, share, level):
+    right = round(share * n)
+    low, high = stats.proportion(right, n, level)
+    # (p̂ − p)² = z²·p·(1 − p)/n, a quadratic equation in p
+    spread = norm.ppf((1 + level) / 2) ** 2 / n
+    roots = np.roots([1 + spread, -2 * right / n - spread, (right / n) ** 2]).real
+    assert [low, high] == pytest.approx(sorted(roots), abs=1e-7)

@@ -1,0 +1,111 @@
+from dataclasses import FrozenInstanceError, fields, replace
+
+import pytest
+
+from ssl_core import recipes
+from ssl_core.recipes import ABLATIONS, BEST, CORRECTED, PUBLISHED, RECIPES, SUPERVISED
+
+
+def test_published_is_the_report_as_printed():
+    assert PUBLISHED.weights == {"supervised": 1.0, "clustering": 0.1, "consistency": 0.5, "entropy": -0.05}
+    assert (PUBLISHED.batch_labeled, PUBLISHED.batch_unlabeled, PUBLISHED.learning_rate) == (200, 200, 1e-3)
+    assert PUBLISHED.epochs_for(6000) == 15 and {PUBLISHED.epochs_for(m) for m in (2000, 1000, 500, 250, 50)} == {50}
+    steps = {m: PUBLISHED.steps_for(m, 60_000 - m) for m in (6000, 2000, 1000, 500, 250, 50)}
+    assert steps == {6000: 30, 2000: 10, 1000: 5, 500: 3, 250: 2, 50: 1}
+    assert PUBLISHED.steps_for(59_700, 300) == 2  # the shorter of the two lists
+
+
+def test_corrected_has_the_reports_weights_with_the_right_sign_and_the_same_budget_everywhere():
+    assert CORRECTED.weights == PUBLISHED.weights | {"entropy": 0.05}
+    assert {CORRECTED.epochs_for(m) * CORRECTED.steps_for(m, 60_000 - m) for m in (6000, 50, 1)} == {1500}
+
+
+def test_supervised_uses_no_unlabeled_image():
+    assert SUPERVISED.terms == ("supervised",) and SUPERVISED.batch_unlabeled == 0
+
+
+def test_a_weight_of_zero_is_an_ablation():
+    assert "pseudo_label" not in replace(BEST, weights=BEST.weights | {"pseudo_label": 0.0}).terms
+
+
+def test_the_cosine_falls_from_one_to_zero():
+    decay = [BEST.decay_at(i / 10) for i in range(11)]
+    assert decay[0] == 1 and decay[-1] == pytest.approx(0) and decay == sorted(decay, reverse=True)
+    assert PUBLISHED.decay_at(0.0) == PUBLISHED.decay_at(1.0) == 1
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("weights", {"supervised": float("nan")}),
+        ("weights", {"clusterring": 1.0}),
+        ("weights", {"supervised": 0.0}),
+        ("epochs", 0),
+        ("steps_per_epoch", 0),
+        ("batch_labeled", 0),
+        ("batch_unlabeled", 0),
+        ("tta_views", -1),
+        ("tta_augment", None),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("inf")),
+        ("weight_decay", -1.0),
+        ("ema_decay", 1.0),
+        ("threshold", 1.1),
+        ("align_decay", -0.1),
+        ("muon_rate", -0.1),
+        ("graph_margin", 0.0),
+        ("graph_warmup", 1.1),
+        ("guided", 0.1),
+    ],
+)
+def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(field, value):
+    with pytest.raises(ValueError, match=f"^{field}=.*allowed is"):
+        replace(BEST, **{field: value})
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("steps", 0),
+        ("batch", 1),
+        ("temperature", 0.0),
+        ("learning_rate", 0.0),
+        ("muon_rate", -1.0),
+        ("neighbors", 0),
+        ("seed", -1),
+    ],
+)
+def test_a_bad_field_of_the_pretraining_is_named(field, value):
+    with pytest.raises(ValueError, match=f"^{field}={value}: allowed is"):
+        replace(BEST.pretraining, **{field: value})
+
+
+def test_an_ablation_changes_one_recipe_and_says_what():
+    for name, recipe in ABLATIONS.items():
+        base = RECIPES[name.split("-")[0]]
+        changed = {f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(base, f.name)}
+        assert recipes.get(name) is recipe and len(changed - {"name", "summary"}) >= 1, name
+        assert recipe.name == name and recipe.summary != base.summary
+    assert (
+        ABLATIONS["supervised-plus-entropy-printed"].weights["entropy"]
+        < 0
+        < ABLATIONS["supervised-plus-entropy"].weights["entropy"]
+    )
+    assert len({recipe.pretraining for recipe in ABLATIONS.values()}) == 3  # none, that of `best`, and that without clutter
+
+
+def test_a_recipe_is_a_value():
+    with pytest.raises(TypeError, match="treshold"):
+        replace(BEST, treshold=0.5)
+    with pytest.raises(FrozenInstanceError):
+        BEST.threshold = 0.5
+    assert replace(BEST) == BEST
+
+
+def test_recipes_are_found_by_name():
+    assert {name: recipes.get(name).name for name in RECIPES} == {name: name for name in RECIPES}
+    for bad in ("bset", "", None, 3):
+        with pytest.raises(
+            ValueError, match=r"^recipe=.*must be published, supervised, corrected, best, or one of recipes\.ABLATIONS$"
+        ):
+            recipes.get(bad)
