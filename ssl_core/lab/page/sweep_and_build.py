@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ssl_core.datasets import DATA_SETS, check_name, fetch
+from ssl_core.datasets import check_name, describe, fetch
 from ssl_core.datasets.checks import check_whole
 
 from ..runs import executors, files
@@ -44,7 +44,7 @@ def command(args: argparse.Namespace) -> None:
         raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
     outputs = files.ROOT / args.outputs
     with lock(outputs):
-        if name in DATA_SETS:
+        if describe(name).as_published:
             fetch(name, files.DATA)
         else:
             preview(name, outputs)

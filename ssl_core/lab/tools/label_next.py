@@ -13,7 +13,7 @@ import torch
 
 from ssl_core import data, graph, recipes
 from ssl_core.data import Images
-from ssl_core.datasets import Folder, check_name, describe
+from ssl_core.datasets import check_name, describe
 from ssl_core.datasets.checks import check_n_labels, check_seed, check_whole
 from ssl_core.graph import Neighbors
 
@@ -48,9 +48,9 @@ class Pile:
 def pile(name: str) -> Pile:
     """The training images of the data set, or of the folder, `name`; it may be one without any label."""
     images = data.load(name, files.DATA)
-    about = describe(name, for_training=False)
-    if isinstance(about, Folder):
-        return Pile(images, "file", about.files, about.files_test)
+    info = describe(name, files.DATA, for_training=False)
+    if info.files:
+        return Pile(images, "file", info.files, info.files_test)
     return Pile(images, "index", range(len(images.x)))
 
 

@@ -6,7 +6,6 @@ had no label of. With ONNX=file it also writes the network for programs without 
 
 import argparse
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from torch import Tensor, nn
 
 from ssl_core import data, experiment, graph, train
 from ssl_core.augment import Augment
-from ssl_core.datasets import folder
-from ssl_core.datasets.pixels import SIDE, decode, grey
+from ssl_core.datasets.folder import decode_all
+from ssl_core.datasets.pixels import SIDE, UnreadableImage, grey
+from ssl_core.datasets.scan import images_below
 from ssl_core.model import Net
 
 from ..runs import files, graph_cache, records, sweep
@@ -101,11 +101,13 @@ def read_images(place: Path, trained: Trained) -> tuple[list[str], Tensor, list[
     """The images below the folder `place`, decoded as those of training: names, tensor, and what could not be read, and why."""
     if not place.is_dir():
         raise ValueError(f"IMAGES={str(place)!r}: must be a folder of images")
-    files, skipped = folder.images_below(place)
-    with ThreadPoolExecutor(sweep.cores()) as threads:
-        decoded = list(threads.map(lambda file: decode(place / file), files))
-    skipped += [(file, why) for file, why in zip(files, decoded, strict=True) if isinstance(why, str)]
-    read = {file: found[0] for file, found in zip(files, decoded, strict=True) if not isinstance(found, str)}
+    files, skipped = images_below(place)
+    read = {}
+    for file, result in zip(files, decode_all([place / file for file in files]), strict=True):
+        try:
+            read[file], _ = result.result()
+        except UnreadableImage as error:
+            skipped.append((file, str(error)))
     if not read:
         raise ValueError(f"IMAGES={str(place)!r}: no image that can be read among {len(files) + len(skipped)} files")
     pixels = np.stack(list(read.values()))
@@ -124,7 +126,7 @@ def unlabeled(trained: Trained) -> tuple[list[str], Tensor, np.ndarray | None]:
     images = data.load(run.data, files.DATA)
     neighbors = graph_cache.for_run(run, images)
     split = experiment.prepare(images, run.labeling, run.settings, neighbors).split
-    names = getattr(run.info, "files", range(len(images.x)))
+    names = run.info.files or range(len(images.x))
     far = None
     if run.settings.pretraining:
         mass = graph.label_mass(neighbors, split.labeled, images.y[split.labeled])
