@@ -40,10 +40,10 @@ class Prices:
         return self.seconds_per_label / 3600 * self.wage_per_hour
 
 
-def read_prices(**prices: float) -> tuple[Prices | None, str]:
-    """The prices and "", or None and, in Markdown, why they cannot be used."""
+def read_prices(*prices: float) -> tuple[Prices | None, str]:
+    """The prices, in the order of their fields, and ""; or None and, in Markdown, why they cannot be used."""
     try:
-        return Prices(**prices), ""
+        return Prices(*prices), ""
     except ValueError as error:
         return None, f"**No costs:** {error}"
 
@@ -99,7 +99,8 @@ def summarize(results: Results, prices: Prices | None = None) -> pd.DataFrame:
 
 def table(costs: pd.DataFrame) -> pd.DataFrame:
     """A row for each recipe and number of labels."""
-    return costs.set_index(["recipe", "n_labels"]).drop(columns=["seconds", "n"]).round(3).rename_axis(["recipe", "labels M"])
+    rows = costs.set_index(["recipe", "n_labels"]).drop(columns=["seconds", "n"]).rename_axis(["recipe", "labels M"])
+    return rows.map(lambda value: "–" if np.isnan(value) else f"{value:.3f}")
 
 
 def figure(costs: pd.DataFrame) -> Figure:
@@ -129,7 +130,7 @@ STUDY = Study(
     summarize=summarize,
     nothing="The prices cannot be used, so there are no costs.",
     table=table,
-    note="In the unit of the prices. *next tenth*: the labels that 0.1 points cost, from the size before.",
+    note="In the unit of the prices. *next tenth*: the cost in labels of 0.1 points, on the way from the size before.",
     figure=figure,
     reading="On the left most of the money pays for mistakes, on the right for labels (the thin line). The ring marks the"
     " cheapest size that was run. The further apart the rings of two recipes are, the more the choice of the "

@@ -24,6 +24,14 @@ def run_list(results: Results) -> str:
     return "\n".join(lines)
 
 
+def scope_sentence(results: Results) -> str:
+    """How many finished runs are not among the comparable ones, Markdown; "" if all are."""
+    if not results.left_out:
+        return ""
+    reasons = "of other data, selections, recipes or code, or with label noise or withheld folds"
+    return f"*Not counted here: {results.left_out} other runs ({reasons}).*"
+
+
 def missing_sentence(runs: pd.DataFrame) -> str:
     """How many runs lacked the label of some class, Markdown."""
     return f"{(runs['missing_classes'] > 0).sum()} of {len(runs)} runs had no label of at least one class."

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from IPython import get_ipython
 from matplotlib.axes import Axes
