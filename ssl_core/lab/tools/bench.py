@@ -36,7 +36,7 @@ from ssl_core.model import Net, init_net
 
 from ..page import reference
 from ..runs import files, graph_cache, notebook, records, sweep
-from ..studies import plots
+from ..studies import speed
 
 TARGETS = {"throughput_ratio": 5.0, "arithmetic_efficiency": 0.7, "sweep_overhead": 1.10, "scaling": 1.85}
 WORDS = {
@@ -364,7 +364,7 @@ def command(args: argparse.Namespace) -> None:
             found["seconds_to"] = time_to(Path(folder))
     for folder in [outputs] + [files.REFERENCE] * args.reference:
         files.write_atomically(folder / "bench.json", json.dumps(found, indent=1) + "\n")
-        plots.bench(found).savefig(folder / "bench.png", dpi=150)
+        speed.figure(found).savefig(folder / "bench.png", dpi=150)
     if args.reference:
         reference.place({"bench": f"{as_table(found)}\n\n{in_words(found)}"})
     print(f"{as_table(found)}\n\n{in_words(found)}\n\nbench: written to {outputs / 'bench.json'}")

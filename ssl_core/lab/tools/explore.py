@@ -3,7 +3,6 @@
 Each method of `Explorer` makes a figure; `choose` puts menus and sliders for its arguments above it.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -23,7 +22,8 @@ from ssl_core.datasets import describe
 
 from ..runs import files, graph_cache, records
 from ..runs.records import Record
-from ..studies import answers, budget, cost, plots
+from ..studies import answers, class_recall, confusion, cost, run_figures, words
+from ..studies.style import order
 from . import predict
 
 MAPPED = 1000  # test images on a map
@@ -108,7 +108,7 @@ class Explorer:
         if not plain:
             raise LookupError(f"no finished run of data={data_name!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
         self.outputs, self.images = outputs, data.load(data_name, files.DATA)
-        plain.sort(key=lambda record: (plots.order(record.row["recipe"]), record.row["n_labels"], record.row["seed"]))
+        plain.sort(key=lambda record: (order(record.row["recipe"]), record.row["n_labels"], record.row["seed"]))
         self.records = {self._name(record): record for record in plain}
         self.results = records.table(records.select(plain, data_name, draw))
 
@@ -126,18 +126,16 @@ class Explorer:
         """What came out; what was minimised, and how it fell."""
         record = self.records[run]
         said = f"**{100 * record.accuracy:.2f} %** test accuracy, after {record.seconds:.0f} s of training"
-        return Markdown(said), plots.loss_curves(record.history, record.recipe["weights"])
+        return Markdown(said), run_figures.loss_curves(record.history, record.recipe["weights"])
 
     def confusion(self, run: str) -> Figure:
         """Which classes are taken for which."""
-        return plots.confusion_matrix(np.array(self.records[run].confusion), self.images.classes, run)
+        return run_figures.confusion_matrix(np.array(self.records[run].confusion), self.images.classes, run)
 
     def recall(self, recipe: str) -> Figure:
         """Of each class the share that was recognised, over the number of labels."""
-        counts = budget.confusions(list(self.records.values()))
-        shares = {key: each.diagonal() / each.sum(axis=1).clip(1) for key, each in counts.items()}
-        sizes = [record.row["n_labels"] for record in self.records.values() if record.row["recipe"] == recipe]
-        return plots.recall_by_labels(shares, self.images.classes, recipe, plots.seeds(Counter(sizes).values()))
+        records = [record for record in self.records.values() if record.row["recipe"] == recipe]
+        return class_recall.figure(class_recall.recall(confusion.counts(records, self.images.classes)))
 
     def cell(self, run: str, true: str, said: str) -> Figure | Markdown:
         """The test images of one cell of the confusion matrix, the surest answer first."""
@@ -151,7 +149,8 @@ class Explorer:
             return Markdown(f"No {true} was read as {said}.")
         which = which[confidence[which].argsort(descending=True)]
         title = f"{run}: {len(which)} times {true} read as {said}" + (", the 40 surest" if len(which) > 40 else "")
-        return plots.images(self.images.x_test[which[:40]], [f"{100 * c:.0f} %" for c in confidence[which[:40]]], 10, title=title)
+        titles = [f"{100 * c:.0f} %" for c in confidence[which[:40]]]
+        return run_figures.images(self.images.x_test[which[:40]], titles, 10, title=title)
 
     @cache  # noqa: B019 - an explorer lives as long as its notebook
     def probabilities(self, run: str) -> Tensor | None:
@@ -178,9 +177,9 @@ class Explorer:
             title = "What the network sees"
         by_run = {run: self.trained(run).probabilities(x)[0] for run in dict.fromkeys((one, other))}
         said = "; ".join(
-            f"{run}: **{budget.plain(self.images.classes[p.argmax()])}** ({100 * p.max():.0f} %)" for run, p in by_run.items()
+            f"{run}: **{words.plain(self.images.classes[p.argmax()])}** ({100 * p.max():.0f} %)" for run, p in by_run.items()
         )
-        return Markdown(f"{title}. {said}"), plots.answers(x, title, by_run, self.images.classes)
+        return Markdown(f"{title}. {said}"), run_figures.answers(x, title, by_run, self.images.classes)
 
     @cache  # noqa: B019
     def map(self, run: str) -> Figure:
@@ -197,7 +196,7 @@ class Explorer:
         place = TSNE(random_state=0, init="pca").fit_transform(train.embed(self.trained(run).model, x).numpy())
         known = np.arange(len(x)) >= len(x) - len(labeled)
         figure, axis = plt.subplots(figsize=(7.5, 6))
-        for c, name in enumerate(self.images.classes[: plots.MOST_ROWS]):
+        for c, name in enumerate(self.images.classes[: run_figures.MOST_ROWS]):
             of_class = place[(y == c) & ~known]
             axis.scatter(*of_class.T, s=8, color=plt.cm.tab20(c % 20), label=name, alpha=0.7)
             if len(of_class):  # its name in its midst, for whoever can't tell the colours apart
@@ -221,7 +220,7 @@ class Explorer:
         eight, generator = self.images.x[:8], torch.Generator().manual_seed(0)
         rows = [eight, *(augment(eight, generator) for _ in range(3))]
         titles = [name for name in ("image", "copy", "another", "a third") for _ in range(8)]
-        return plots.images(torch.cat(rows), titles, columns=8)
+        return run_figures.images(torch.cat(rows), titles, columns=8)
 
     def budget(
         self, cents_per_label: float, cents_per_error: float, future_images: int, target_accuracy: float
@@ -232,5 +231,5 @@ class Explorer:
             return Markdown(said), Markdown("")
         # A label's price as a wage: an hour for each.
         prices = cost.Prices(3600, cents_per_label / 100, 0.05, cents_per_error / 100, future_images)
-        said = answers.in_words(answers.answers(self.results, prices, target_accuracy / 100), prices)
-        return Markdown(said), plots.total_cost(cost.costs(self.results, prices))
+        said = answers.sentences(answers.answers(self.results, prices, target_accuracy / 100), prices)
+        return Markdown(said), cost.figure(cost.costs(self.results, prices))

@@ -18,7 +18,7 @@ from ssl_core.datasets.checks import check_n_labels, check_seed, check_whole
 from ssl_core.graph import Neighbors
 
 from ..runs import files, graph_cache, sweep
-from ..studies import plots
+from ..studies import run_figures
 
 COLUMNS = ["label", "cluster", "images_in_cluster", "similarity", "why"]
 PER_SHEET = 100  # images
@@ -121,7 +121,7 @@ def command(args: argparse.Namespace) -> None:
         part = rows[here.column].tolist()[start : start + PER_SHEET]
         titles = [str(name).rsplit("/", 1)[-1][-14:] for name in part]
         shown = here.images.x[[here.number(name) for name in part]]
-        figure = plots.images(shown, titles, columns=10, title=f"To be labelled, by {here.column}")
+        figure = run_figures.images(shown, titles, columns=10, title=f"To be labelled, by {here.column}")
         figure.savefig(outputs / (f"label_next_{sheet}.png" if n > PER_SHEET else "label_next.png"))
     before = f"{len(kept)} labels kept, " if len(kept) else ""
     print(f"label-next: {before}{n} images chosen; fill in the column `label` of {outputs / 'label_next.csv'}")

@@ -14,7 +14,7 @@ from ..runs import files, graph_cache, records
 from ..runs.fingerprint import fingerprint
 from ..runs.progress import text, to_go
 from ..runs.spec import Run, training_device
-from ..studies import plots
+from ..studies import run_figures
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def watch(run: Run, folder: Path) -> WatchResult:
             history.append(row)
         left = to_go(row["epoch"], epochs, row["seconds"])
         tell(f"epoch {row['epoch']} of {epochs} · {left} · the stop button ends it and loses at most five epochs")
-        picture.update(plots.loss_curves(history, settings.weights))
+        picture.update(run_figures.loss_curves(history, settings.weights))
 
     try:
         tell("reading the images")
@@ -64,7 +64,7 @@ def watch(run: Run, folder: Path) -> WatchResult:
         model, history = _kept(checkpoint)
         done = f"after epoch {history[-1]['epoch']} of {settings.epochs}" if history else "before its first checkpoint"
         tell(f"**stopped {done}**; run the cell again to resume")
-        picture.update(plots.loss_curves(history, settings.weights) if history else Markdown(""))
+        picture.update(run_figures.loss_curves(history, settings.weights) if history else Markdown(""))
         return WatchResult(model, history, None)
     path.unlink()
     seconds = result.history[-1]["seconds"]
