@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import nbformat
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, Comment, Tag
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
@@ -23,6 +23,7 @@ from pygments.formatters import HtmlFormatter
 FOLDER = Path(__file__).parent
 HOW_TO_READ = "How to read it:"  # begins the paragraph after a figure that becomes its caption
 HEADINGS = ["h1", "h2", "h3"]
+CODE_BLOCK = {"class": "code", "tabindex": "0", "role": "group", "aria-label": "Code"}  # as in cells.html.j2
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
 
@@ -96,8 +97,8 @@ def _small(png: str) -> str:
 
 def _name_headings(page: BeautifulSoup) -> None:
     """Gives each heading an id of its own, so that it can be linked to."""
-    for mark in page.select("a.anchor-link, style"):
-        mark.decompose()
+    for mark in [*page.select("a.anchor-link, style"), *page.find_all(string=lambda text: isinstance(text, Comment))]:
+        mark.extract()
     counts: Counter[str] = Counter()
     for heading in page.find_all(["h1", "h2", "h3", "h4"]):
         name = slug(heading.get_text())
@@ -109,9 +110,9 @@ def _finish(page: BeautifulSoup) -> BeautifulSoup:
     """Makes tables usable on a phone and with a screen reader, and lists the sections of a long page below its title."""
     for number, table in enumerate(page.find_all("table"), 1):
         _improve_table(page, table, number)
-    for block in page.find_all("pre"):
-        if block.code:  # an indented block of Markdown
-            block["tabindex"] = "0"
+    for block in page.select("pre:not([class])"):
+        if not block.find_parent(class_="code"):  # a block of Markdown
+            block.wrap(page.new_tag("div", attrs=CODE_BLOCK))
     sections = page.find_all("h2")
     if len(sections) >= 4:
         items = "".join(f'<li><a href="#{section["id"]}">{section.decode_contents()}</a></li>' for section in sections)

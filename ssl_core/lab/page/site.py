@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from bs4 import BeautifulSoup, Tag
@@ -126,14 +127,14 @@ def parameters(name: str, work: Path) -> dict[str, object]:
 
 def index(bodies: Mapping[str, BeautifulSoup]) -> BeautifulSoup:
     """The first page: how the README begins, then links to all pages."""
-    introduction = BeautifulSoup("".join(str(part) for part in _introduction(bodies["README.md"])), "html.parser")
-    entries = {
-        source: {"href": source, "title": body.h1.get_text(), "summary": _summary(body)} for source, body in bodies.items()
+    entries = {source: _entry(source, body) for source, body in bodies.items()}
+    parts = {
+        "introduction": _introduction(bodies["README.md"]),
+        "results": RESULTS_PAGE if RESULTS_PAGE in bodies else None,
+        "notebooks": [entry for source, entry in entries.items() if source.endswith(".ipynb")],
+        "documents": [entries[source] for source in DOCUMENTS],
     }
-    notebooks = [entry for source, entry in entries.items() if source.endswith(".ipynb")]
-    pages = [entry for source, entry in entries.items() if not source.endswith(".ipynb")]
-    template = html.TEMPLATES.get_template("index.html.j2")
-    return BeautifulSoup(template.render(introduction=introduction, notebooks=notebooks, pages=pages), "html.parser")
+    return BeautifulSoup(html.TEMPLATES.get_template("index.html.j2").render(parts), "html.parser")
 
 
 def write(site: Path, source: str, body: BeautifulSoup, sources) -> None:
@@ -195,21 +196,16 @@ def _with_note(body: BeautifulSoup, note: str) -> BeautifulSoup:
     return body
 
 
-def _introduction(readme: BeautifulSoup) -> list[Tag]:
-    """What the README has before its first section."""
-    parts = []
-    for part in readme.children:
-        if part.name == "h2":
-            break
-        if part.name != "nav":
-            parts.append(part)
-    return parts
+def _introduction(readme: BeautifulSoup) -> str:
+    """What the README has before its first section, HTML."""
+    parts = takewhile(lambda part: part.name != "h2", readme.children)
+    return "".join(str(part) for part in parts if part.name != "nav")
 
 
-def _summary(body: BeautifulSoup) -> str:
-    """The first sentence of a page."""
+def _entry(source: str, body: BeautifulSoup) -> dict[str, str]:
+    """What the index says of a page: its title and its first sentence."""
     text = next((p.get_text(" ", strip=True) for p in body.find_all("p") if "note" not in p.get("class", ())), "")
-    return text.split(". ")[0].rstrip(".:") + "."
+    return {"href": source, "title": body.h1.get_text(), "summary": text.split(". ")[0].rstrip(".:") + "."}
 
 
 def selection(only: str) -> list[str]:
