@@ -65,10 +65,11 @@ label-next: $(READY)  ## select the N images to label next, without any label: o
 predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, with the finished run RUN=outputs/…
 	@$(COMMAND) predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
 
-lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"
-	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/train.ipynb $(LAB)
+lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
+	@$(COMMAND) lab
+	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/outputs/lab/notebooks/train.ipynb $(LAB)
 
-site: $(READY)  ## build a static site of executed notebooks and results: outputs/site
+site: $(READY)  ## build a static site of executed notebooks and results: outputs/site/index.html (5 minutes)
 	@$(COMMAND) site
 
 test: $(DEV)  ## run all tests
@@ -93,31 +94,18 @@ check: $(DEV)  ## check style, types, declared imports and spelling; no test is 
 smoke: $(READY)  ## try the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke
 
-ablation: $(READY)  ## measure what each ingredient of the recipes is worth: outputs/ablation.html (three hours on two cores)
-	@$(SWEEP) --labels '50 1000 250' --recipes 'best supervised ablations' --seeds '0 1 2' --outputs outputs
-	@$(COMMAND) results --ablation
+ablation: $(READY)  ## measure what each ingredient of the recipes is worth: outputs/ablation.html (3 hours on two cores)
+	@$(SWEEP) --study ablation --outputs "$$OUTPUTS"
 
-label-studies: $(READY)  ## measure label noise, the selection of labels, and cross-validation (two hours)
-	@$(SWEEP) --labels '10 20 50 100' --draw typical --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '10 20 50 100' --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '100 1000' --recipes 'supervised best' --seeds '0 1 2' --label-noise '0 0.01 0.05 0.1 0.2' --outputs outputs
-	@$(SWEEP) --labels '50 250 1000' --recipes 'supervised best' --seeds '0' --folds '0 1 2 3 4 5' --outputs outputs
+label-studies: $(READY)  ## measure label noise, selection of labels, cross-validation: outputs/label_studies.html (2 hours)
+	@$(SWEEP) --study draws label_noise cross_validation --outputs "$$OUTPUTS"
 
 trust: label-studies  ## the former name of label-studies
 
-reference: $(READY)  ## make everything that the pages show: five seeds, the ablation (eight hours on two cores)
-	@$(SWEEP) --labels '6000 2000 1000 500 250 100 50' --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels 60000 --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '10 20' --draw class-balanced --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --data fashion-mnist --labels '1000 250' --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --data digits --labels 50 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --data mnist-few-eights --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --data mnist-and-clothes --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --labels '6000 2000 1000 500 250 50' --recipes corrected --seeds '0 1 2 3 4' --outputs outputs
-	@$(MAKE) --no-print-directory ablation
-	@$(COMMAND) reference
+reference: $(READY)  ## make everything that the pages show, and renew outputs/reference (8 hours on two cores)
+	@$(COMMAND) reference --outputs "$$OUTPUTS" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 
-bench: $(READY)  ## measure speed, beside what the machine can do: outputs/bench.json (twenty minutes; nothing else may run)
+bench: $(READY)  ## measure speed, beside what the machine can do: outputs/bench.json (20 minutes; nothing else may run)
 	@$(COMMAND) bench --outputs "$$OUTPUTS"
 
 certify: $(READY)  ## keep runs finished by the code of SINCE=commit, if no probe shows a changed number

@@ -21,7 +21,7 @@ from ssl_core.datasets import describe
 from ssl_core.datasets.machine import cores as cores  # re-exported
 from ssl_core.recipes import ABLATIONS
 
-from ..studies import plots
+from ..studies import run_figures
 from . import files, graph_cache, records
 from .cluster import RunFiles
 from .executors import Executor, end_orphans, memory
@@ -255,7 +255,7 @@ def preview(name: str, outputs: Path) -> None:
     shown = torch.cat([torch.arange(min(20, info.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
     titles = [name[:12] for name in images.class_names(images.y[shown])]
     title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
-    plots.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
+    run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
     origin = "of test/" if info.own_test else "taken from the labelled ones, since there is no test/"
     print(f"{info.title}: {info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes")
     print(f"{info.title}: {info.n_test} images to test with, {origin}; {len(info.skipped)} files left out")
