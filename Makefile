@@ -72,26 +72,15 @@ smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into ou
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke
 
 ablation: $(READY)  ## what each ingredient of the recipes is worth: outputs/ablation.html (three hours on two cores)
-	@$(SWEEP) --labels '50 1000 250' --recipes 'best supervised ablations' --seeds '0 1 2' --outputs outputs
-	@$(BIN)/python -m ssl_core.lab.page --ablation
+	@$(SWEEP) --study ablation --outputs "$$OUTPUTS"
 
-trust: $(READY)  ## what wrong labels cost, which images to label, how to estimate accuracy without test images (two hours)
-	@$(SWEEP) --labels '10 20 50 100' --draw typical --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '10 20 50 100' --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '100 1000' --recipes 'supervised best' --seeds '0 1 2' --wrong-labels '0 0.01 0.05 0.1 0.2' --outputs outputs
-	@$(SWEEP) --labels '50 250 1000' --recipes 'supervised best' --seeds '0' --folds '0 1 2 3 4 5' --outputs outputs
+label-studies: $(READY)  ## which images to label, label noise, accuracy without test images: outputs/label_studies.html (two hours)
+	@$(SWEEP) --study draws label_noise cross_validation --outputs "$$OUTPUTS"
 
-reference: $(READY)  ## the README's figures and tables: five seeds; then the ablation (eight hours on two cores)
-	@$(SWEEP) --labels '6000 2000 1000 500 250 100 50' --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels 60000 --recipes 'supervised best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --labels '10 20' --draw stratified --recipes 'supervised published best' --seeds '0 1 2 3 4' --outputs outputs
-	@$(SWEEP) --data fashion-mnist --labels '1000 250' --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --data digits --labels 50 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --data mnist-few-eights --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --data mnist-and-clothes --labels 250 --recipes 'supervised best' --seeds '0 1 2' --outputs outputs
-	@$(SWEEP) --labels '6000 2000 1000 500 250 50' --recipes corrected --seeds '0 1 2 3 4' --outputs outputs
-	@$(MAKE) --no-print-directory ablation
-	@$(BIN)/python -m ssl_core.lab.page --reference
+trust: label-studies  ## the former name of label-studies
+
+reference: $(READY)  ## make everything that the pages show, and renew outputs/reference (eight hours on two cores)
+	@$(BIN)/python -m ssl_core.lab reference --outputs "$$OUTPUTS" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 
 bench: $(READY)  ## how fast it is, beside what the machine can do: outputs/bench.json (twenty minutes; nothing else may run)
 	@$(BIN)/python -m ssl_core.lab.bench --outputs "$$OUTPUTS"
