@@ -33,7 +33,7 @@ $(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict lab test test-faults test-browser smoke ablation trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict lab site test test-faults test-browser smoke ablation trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -56,8 +56,12 @@ label-next: $(READY)  ## which N images to label next, without any label: output
 predict: $(READY)  ## what the finished run RUN=outputs/… says of the images in IMAGES=folder, or of those it had no label of
 	@$(BIN)/python -m ssl_core.lab.predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
 
-lab: $(READY)  ## explore in JupyterLab; more options for it in LAB="--no-browser --port 8899"
-	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/train.ipynb $(LAB)
+lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
+	@$(BIN)/python -m ssl_core.lab lab
+	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/outputs/lab/notebooks/train.ipynb $(LAB)
+
+site: $(READY)  ## build a static site of executed notebooks and results: outputs/site/index.html (five minutes)
+	@$(BIN)/python -m ssl_core.lab site
 
 test: $(READY)  ## run all tests
 	@$(BIN)/python -m pytest tests

@@ -1,27 +1,30 @@
-"""Data sets: fetched and verified, by name or from a folder of images; as arrays of bytes, and what is known of them.
+"""Data sets, by name or as a folder of images: fetched, verified and decoded into arrays of bytes, with their metadata.
 
-`describe(name)` tells about a data set without its images, `load(name)` reads these. To add one, see named.py.
+`describe(name)` gives the metadata of a data set, `load(name)` also its images. Files lie in the data folder `root`, by
+default the project's. named.py lists the data sets that have a name; to add one, add an entry there.
 """
 
+from functools import cache
 from pathlib import Path
 
-import numpy as np
-
 from . import folder
-from .fetch import DATA_SETS, DataError, DataSet, fetch, read
-from .folder import Folder
+from .fetch import DataError
+from .info import MEAN, STD, DataSetInfo
+from .named import DATA_SETS, NamedSet
+from .store import Arrays
 
-NAMES = (*DATA_SETS, *folder.SETS)
-(MEAN,), (STD,) = DataSet.mean, DataSet.std  # of MNIST's training pixels in [0, 1]
+DATA = Path(__file__).resolve().parents[2] / "data"  # of the project: an editable checkout
+NAMES = tuple(DATA_SETS)
 
 __all__ = [
+    "DATA",
     "DATA_SETS",
     "MEAN",
     "NAMES",
     "STD",
     "DataError",
-    "DataSet",
-    "Folder",
+    "DataSetInfo",
+    "NamedSet",
     "check_name",
     "describe",
     "fetch",
@@ -31,38 +34,66 @@ __all__ = [
 
 
 def check_name(name: object) -> None:
-    """Raises ValueError unless `name` is that of a known data set, or the path of a folder that is there."""
-    if name not in NAMES and not (isinstance(name, str) and "/" in name and Path(name).is_dir()):
-        raise ValueError(f"data={name!r}: must be one of {', '.join(NAMES)}, or the path of a folder of images, with a / in it")
+    """Raises ValueError unless `name` is that of a data set, or may be the path of a folder; the disk is not touched."""
+    if not isinstance(name, str) or (name not in DATA_SETS and "/" not in name):
+        raise _unknown(name)
 
 
-def describe(name: str, *, for_training: bool = True) -> DataSet | Folder:
-    """Metadata of the data set or image folder `name`, without its images.
+def describe(name: str, root: str | Path | None = None, *, for_training: bool = True) -> DataSetInfo:
+    """The metadata of the data set or image folder `name`, without its images.
 
-    Raises ValueError if there is none, or, `for_training`, if the folder has too few usable labels.
+    The first time, the images of a folder, and of some sets, are decoded and kept below `root`. Raises ValueError if there is
+    no such folder, or, `for_training`, if it has too few usable labels.
     """
     check_name(name)
-    if name in DATA_SETS:
-        return DATA_SETS[name]
-    info = folder.describe(name)
+    info = metadata(name, _root(root))
     if for_training and info.problem:
         raise ValueError(info.problem)
     return info
 
 
-def slug(name: str) -> str:
-    """The data set's name as that of a folder of results."""
-    return name if name in DATA_SETS else describe(name, for_training=False).slug
+@cache
+def metadata(name: str, root: Path) -> DataSetInfo:
+    """The same, read once in a process; also of a folder that can't be trained with."""
+    if name in DATA_SETS:
+        return DATA_SETS[name].describe(root)
+    check_folder(name)
+    return folder.describe(name, root)
 
 
-def load(name: str, root: str | Path = "data") -> tuple[DataSet | Folder, dict[str, np.ndarray]]:
-    """The metadata and the arrays of the data set `name`, fetched into `root` if it is not there, and verified in any case.
+def load(name: str, root: str | Path | None = None) -> tuple[DataSetInfo, Arrays]:
+    """The metadata and the arrays of the data set or image folder `name`; it is fetched or decoded if `root` lacks it.
 
-    The arrays are `x` and `x_test`, bytes (N, C, 28, 28), and the classes `y` and `y_test`, int64 (N,), -1 for no label.
+    The arrays are `x` and `x_test`, bytes (N, C, 28, 28), and the classes `y` and `y_test`, int64 (N,), −1 for no label.
     Raises ValueError for an unknown name or an unusable folder, DataError if files can neither be verified nor replaced.
     """
     check_name(name)
-    if name not in DATA_SETS:
-        return folder.load(name)
-    x, y, x_test, y_test = read(name, root)
-    return DATA_SETS[name], {"x": x[:, None], "y": y, "x_test": x_test[:, None], "y_test": y_test}
+    if name in DATA_SETS:
+        return DATA_SETS[name].load(_root(root))
+    check_folder(name)
+    return folder.load(name, _root(root))
+
+
+def fetch(name: str, root: str | Path | None = None) -> Path:
+    """The file or folder below `root` that holds the data set `name`; fetched or made if it is missing."""
+    return DATA_SETS[name].fetch(_root(root))
+
+
+def slug(name: str) -> str:
+    """The data set's name, or the folder's, as that of a folder of results; the folder is not opened."""
+    return name if name in DATA_SETS else folder.slug(name)
+
+
+def check_folder(name: str) -> None:
+    """Raises ValueError unless `name` is the path of a folder that is there."""
+    if not Path(name).is_dir():
+        raise _unknown(name)
+
+
+def _unknown(name: object) -> ValueError:
+    names = ", ".join(NAMES)
+    return ValueError(f"data={name!r}: must be one of {names}, or the path of a folder of images, with a / in it")
+
+
+def _root(root: str | Path | None) -> Path:
+    return Path(DATA if root is None else root).resolve()

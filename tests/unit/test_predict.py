@@ -1,4 +1,4 @@
-"""A finished run taken home: what it says of other images, where it abstains, and as ONNX."""
+"""Predictions of a finished run for other images, its abstentions, and its export as ONNX."""
 
 import json
 import shutil
@@ -11,31 +11,30 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ssl_core import data, graph, train
-from ssl_core.lab import predict, runs, shared, stats
-from ssl_core.lab.runs import Run
-from ssl_core.model import init_net
+from ssl_core import data, experiment, graph, train
+from ssl_core.datasets import describe
+from ssl_core.graph import Neighbors
+from ssl_core.lab.__main__ import main
+from ssl_core.lab.runs import files, graph_cache, records
+from ssl_core.lab.runs.spec import Run
+from ssl_core.lab.studies import intervals
+from ssl_core.lab.tools import predict
 
 RUN = Run(100, "supervised", 0, data="digits", smoke=True)
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return data.load("digits")
+    return data.load("digits", files.DATA)
 
 
 @pytest.fixture(scope="module")
 def finished(digits, tmp_path_factory):
     """A short run, recorded; and how it did."""
     folder = tmp_path_factory.mktemp("outputs")
-    model, settings = init_net(0), RUN.settings
-    parts = data.split(digits.y, RUN.n_labels, RUN.seed)
-    x_l, y_l = digits.x[parts.labeled], digits.y[parts.labeled]
-    before = train.evaluate(model, digits.x_test, digits.y_test)
-    fit = train.fit(model, x_l, y_l, digits.x[parts.unlabeled], settings, RUN.seed)
-    after = train.evaluate(fit.model, digits.x_test, digits.y_test, settings.tta_views, settings.tta_augment)
-    runs.save(folder, RUN, y_l, fit, before, after, {})
-    return folder, after
+    task, result = experiment.run(digits, RUN.labeling, RUN.settings)
+    records.save(folder, RUN, task, result)
+    return folder, result.trained
 
 
 @pytest.fixture
@@ -44,20 +43,21 @@ def copied(finished, tmp_path):
 
 
 def call(folder, *arguments):
-    predict.main(["--run", str(folder), *arguments])
+    main(["predict", "--run", str(folder), *arguments])
 
 
-def test_new_images_are_read_as_test_images_were(copied, finished, digits, tmp_path, capsys):
-    look = data.known("digits")
+def test_new_images_are_classified_as_test_images_were(copied, finished, digits, tmp_path, capsys):
+    info = describe("digits")
     for i, x in enumerate(digits.x_test):
-        pixels = (x[0] * look.std[0] + look.mean[0]).mul(255).round().byte().numpy()
-        place = tmp_path / "new" / f"{i // 120}"
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(place / f"{i:03} é.png")
+        pixels = (x[0] * info.std[0] + info.mean[0]).mul(255).round().byte().numpy()
+        folder = tmp_path / "new" / f"{i // 120}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i:03} é.png")
     (tmp_path / "new" / "broken.png").write_text("no image")
     call(copied, "--images", str(tmp_path / "new"))
-    said = capsys.readouterr().out
-    assert "left out: broken.png: not an image of a kind that is read" in said and "360 images in" in said
+    printed = capsys.readouterr().out
+    assert "left out: broken.png: not an image of a kind that is read" in printed and "360 images in" in printed
+    assert "At this threshold it answered " in printed or "at no threshold" in printed
     table = pd.read_csv(copied / "predictions.csv", dtype={"label": str}).set_index("file")
     expected = finished[1].probabilities.max(dim=1)
     for i in range(0, 360, 37):
@@ -66,7 +66,7 @@ def test_new_images_are_read_as_test_images_were(copied, finished, digits, tmp_p
         assert row["confidence"] == pytest.approx(expected.values[i].item(), abs=2e-5)
 
 
-def test_its_own_unlabeled_images_come_the_doubtful_first(copied, digits):
+def test_own_unlabeled_images_come_least_confident_first(copied, digits):
     call(copied)
     table = pd.read_csv(copied / "pseudo_labels.csv")
     assert len(table) == len(digits.x) - RUN.n_labels and table["file"].is_unique
@@ -74,28 +74,34 @@ def test_its_own_unlabeled_images_come_the_doubtful_first(copied, digits):
     assert table["confidence"].is_monotonic_increasing and table["abstain"].isin(["yes", "no"]).all()
 
 
-def test_images_that_are_far_from_every_label_come_first(copied, digits, monkeypatch, capsys):
+def test_labels_of_a_withheld_fold_count_as_unlabeled(copied, digits):
+    damage_record(copied, run=dict(records.read(copied).parameters) | {"fold": 1})
+    call(copied)
+    assert len(pd.read_csv(copied / "pseudo_labels.csv")) == len(digits.x) - RUN.n_labels * 4 // 5
+
+
+def test_images_far_from_every_label_come_first(copied, digits, monkeypatch, capsys):
     """As if the run were one of `best`, and fifty images without a label like each other, but like no digit."""
-    damage_record(copied, run=runs.read(copied)["run"] | {"recipe": "best"})
+    damage_record(copied, run=dict(records.read(copied).parameters) | {"recipe": "best"})
     foreign = data.split(digits.y, RUN.n_labels, RUN.seed).unlabeled[:50]
     features = torch.cat([digits.x.flatten(1) - digits.x.min(), torch.zeros(len(digits.x), 20)], dim=1)
     features[foreign] = torch.cat([torch.zeros(50, 784), torch.rand(50, 20)], dim=1)
-    found = shared.Neighbors(*graph.neighbors(features, 5), features)
-    monkeypatch.setattr(shared, "load_graph", lambda images, settings: found)
+    neighbors = Neighbors(*graph.neighbors(features, 5), features)
+    monkeypatch.setattr(graph_cache, "for_run", lambda run, images: neighbors)
     call(copied)
     table = pd.read_csv(copied / "pseudo_labels.csv")
     assert set(table["file"][:50]) == set(foreign.tolist()) and (table["far"] == "yes").sum() == 50
     assert table["confidence"][:50].is_monotonic_increasing and table["confidence"][50:].is_monotonic_increasing
-    assert "far from every label in the graph are 50 images (3.7 %): they may be of no class" in capsys.readouterr().out
+    assert "50 images (3.7 %) are far from every label in the graph; they may belong to no class" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", [0.3, 0.5, 0.9])
-def test_who_is_sure_enough_is_right_often_enough(finished, target):
+def test_answers_above_the_threshold_have_the_target_accuracy(finished, target):
     trained = predict.load(finished[0])
-    sure, coverage = trained.sure_from(target)
-    answered = trained.confidence >= sure
-    assert answered.mean() == pytest.approx(coverage) and (not answered.any() or trained.right[answered].mean() >= target)
-    of_all, accuracy = stats.selective(trained.confidence, trained.right)
+    threshold, coverage = trained.threshold(target)
+    answered = trained.confidence >= threshold
+    assert answered.mean() == pytest.approx(coverage) and (not answered.any() or trained.correct[answered].mean() >= target)
+    of_all, accuracy = intervals.selective(trained.confidence, trained.correct)
     assert coverage == max(of_all[accuracy >= target], default=0.0)
 
 
@@ -103,12 +109,12 @@ def test_onnx_gives_the_same_probabilities(copied, digits, tmp_path):
     call(copied, "--onnx", str(tmp_path / "digits.onnx"))
     session = onnxruntime.InferenceSession(tmp_path / "digits.onnx")
     assert session.get_modelmeta().custom_metadata_map["classes"].split("\n") == list(digits.classes)
-    trained, look = predict.load(copied), data.known("digits")
+    trained, info = predict.load(copied), describe("digits")
     for n in (1, 7):
-        pixels = (digits.x_test[:n] * look.std[0] + look.mean[0]).numpy()
-        (found,) = session.run(["probabilities"], {"pixels": pixels})
+        pixels = (digits.x_test[:n] * info.std[0] + info.mean[0]).numpy()
+        (probabilities,) = session.run(["probabilities"], {"pixels": pixels})
         expected = train.probabilities(trained.model, digits.x_test[:n])
-        torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(probabilities), expected, atol=1e-5, rtol=1e-4)
 
 
 def damage_record(folder, **changes):
@@ -125,10 +131,10 @@ def not_finite(folder):
 @pytest.mark.parametrize(
     "harm, message",
     [
-        (lambda folder: (folder / "run.json").unlink(), "must be the folder of a finished run: it has a run.json"),
+        (lambda folder: (folder / "run.json").unlink(), "must be the folder of a finished run, with a run.json"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"weights"), "its files can't be read, or do not fit"),
         (lambda folder: (folder / "predictions.safetensors").unlink(), "its files can't be read, or do not fit"),
-        (lambda folder: damage_record(folder, images={}), "it was made by an earlier version"),
+        (lambda folder: damage_record(folder, images={}), "an earlier version made it"),
         (
             lambda folder: damage_record(folder, images={"classes": ["a"], "mean": [0.1]}),
             "its files can't be read, or do not fit",
@@ -136,7 +142,7 @@ def not_finite(folder):
         (not_finite, "its weights are not all finite numbers"),
     ],
 )
-def test_what_is_no_whole_run_is_told(copied, harm, message):
+def test_incomplete_run_is_named(copied, harm, message):
     harm(copied)
     with pytest.raises(SystemExit, match=f"^predict: RUN='.*': {message}"):
         call(copied)

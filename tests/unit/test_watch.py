@@ -1,4 +1,4 @@
-"""Training that is watched: the same as any other, also when it was stopped amid."""
+"""Watched training equals any other, also after it was stopped."""
 
 import signal
 from dataclasses import replace
@@ -7,24 +7,24 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from ssl_core import data, train
-from ssl_core.lab import live
-from ssl_core.lab.runs import Run
-from ssl_core.model import init_net
+from ssl_core import data, experiment
+from ssl_core.lab.runs import files
+from ssl_core.lab.runs.spec import Run
+from ssl_core.lab.tools import watch
 
 RUN = Run(60, "supervised", 3, data="digits", smoke=True)
 
 
 @pytest.fixture
-def places(monkeypatch):
-    """What is displayed, in order, and what takes its place."""
+def updates(monkeypatch):
+    """What replaces the displayed things, in order."""
     seen = []
 
     class Handle:
         def update(self, now):
             seen.append(now)
 
-    monkeypatch.setattr(live, "display", lambda thing, display_id: Handle())
+    monkeypatch.setattr(watch, "display", lambda thing, display_id: Handle())
     return seen
 
 
@@ -34,7 +34,7 @@ def texts(seen):
 
 def stopping_at(epoch, monkeypatch):
     """The stop button is pressed when the curve of that epoch is drawn: the kernel is sent SIGINT."""
-    draw, pressed = live.plots.loss_curves, []
+    draw, pressed = watch.plots.loss_curves, []
 
     def drawn(history, weights):
         if history[-1]["epoch"] == epoch and not pressed:
@@ -43,7 +43,7 @@ def stopping_at(epoch, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return draw(history, weights)
 
-    monkeypatch.setattr(live.plots, "loss_curves", drawn)
+    monkeypatch.setattr(watch.plots, "loss_curves", drawn)
 
 
 def weights(model):
@@ -52,48 +52,45 @@ def weights(model):
 
 @pytest.fixture(scope="module")
 def whole():
-    """What `fit` makes of the same run."""
-    digits = data.load("digits")
-    parts = data.split(digits.y, RUN.n_labels, RUN.seed)
-    x_l, y_l, x_u = digits.x[parts.labeled], digits.y[parts.labeled], digits.x[parts.unlabeled]
-    fit = train.fit(init_net(RUN.seed), x_l, y_l, x_u, RUN.settings, RUN.seed)
-    settings = RUN.settings
-    return fit, train.evaluate(fit.model, digits.x_test, digits.y_test, settings.tta_views, settings.tta_augment)
+    """The same run, unwatched."""
+    digits = data.load("digits", files.DATA)
+    return experiment.run(digits, RUN.labeling, RUN.settings)[1]
 
 
-def test_it_trains_as_any_other_run(whole, places, tmp_path):
-    found = live.watch(RUN, tmp_path)
-    assert torch.equal(weights(found.model), weights(whole[0].model)) and found.accuracy == whole[1].accuracy
-    assert [row["total"] for row in found.history] == [row["total"] for row in whole[0].history]
-    assert texts(places)[-1].startswith(f"`{RUN}` · **{100 * found.accuracy:.2f} %** of the test images")
-    assert not list(tmp_path.rglob("*.pt")), "nothing is left to go on from"
+def test_watched_training_equals_any_other(whole, updates, tmp_path):
+    result = watch.watch(RUN, tmp_path)
+    assert torch.equal(weights(result.model), weights(whole.training.model)) and result.accuracy == whole.trained.accuracy
+    assert [row["total"] for row in result.history] == [row["total"] for row in whole.training.history]
+    assert texts(updates)[-1].startswith(f"`{RUN}` · **{100 * result.accuracy:.2f} %** test accuracy")
+    assert not list(tmp_path.rglob("*.pt")), "no checkpoint is left"
 
 
-def test_stopped_it_keeps_the_last_checkpoint_and_goes_on_from_there(whole, places, monkeypatch, tmp_path):
+def test_stopped_training_resumes_from_its_last_checkpoint(whole, updates, monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         stopping_at(1, patch)
-        stopped = live.watch(RUN, tmp_path)
-    assert isinstance(places[-1], Figure) and list(places[-1].axes[0].lines[0].get_xdata()) == [1], "what is kept is shown"
-    assert texts(places)[-1].endswith("**stopped after epoch 1 of 2**; run the cell again, and it goes on from there")
+        stopped = watch.watch(RUN, tmp_path)
+    assert isinstance(updates[-1], Figure) and list(updates[-1].axes[0].lines[0].get_xdata()) == [1], "the checkpoint is shown"
+    assert texts(updates)[-1].endswith("**stopped after epoch 1 of 2**; run the cell again to resume")
     assert stopped.accuracy is None and [row["epoch"] for row in stopped.history] == [1]
-    assert torch.equal(weights(stopped.model), weights(whole[0].snapshots[1]))
-    found = live.watch(RUN, tmp_path)
-    assert torch.equal(weights(found.model), weights(whole[0].model)) and [row["epoch"] for row in found.history] == [1, 2]
+    assert torch.equal(weights(stopped.model), weights(whole.training.snapshots[1]))
+    result = watch.watch(RUN, tmp_path)
+    assert torch.equal(weights(result.model), weights(whole.training.model))
+    assert [row["epoch"] for row in result.history] == [1, 2]
 
 
-def test_stopped_before_its_first_checkpoint_it_begins_anew(places, monkeypatch, tmp_path):
+def test_training_stopped_before_its_first_checkpoint_starts_again(updates, monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(live.data, "load", interrupted)
-        found = live.watch(RUN, tmp_path)
-    assert (found.model, found.history, found.accuracy) == (None, [], None)
-    assert "stopped before its first checkpoint" in texts(places)[-2] and texts(places)[-1] == ""
-    assert live.watch(RUN, tmp_path).accuracy is not None
+        patch.setattr(watch.data, "load", interrupted)
+        result = watch.watch(RUN, tmp_path)
+    assert (result.model, result.history, result.accuracy) == (None, [], None)
+    assert "stopped before its first checkpoint" in texts(updates)[-2] and texts(updates)[-1] == ""
+    assert watch.watch(RUN, tmp_path).accuracy is not None
 
 
-def test_best_is_guided_by_its_graph(places, tmp_path):
-    found = live.watch(replace(RUN, recipe="best"), tmp_path)
-    assert any("neighbours of each of" in text for text in texts(places))
-    assert found.history[0]["pseudo_label"] > 0, "in the first steps only what the graph allows can teach"
+def test_best_learns_from_its_graph_at_first(updates, tmp_path):
+    result = watch.watch(replace(RUN, recipe="best"), tmp_path)
+    assert any("neighbours of each of" in text for text in texts(updates))
+    assert result.history[0]["pseudo_label"] > 0, "in the first steps the graph's candidates supply the targets"

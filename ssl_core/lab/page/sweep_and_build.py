@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ssl_core.datasets import DATA_SETS, check_name, fetch
+from ssl_core.datasets import check_name, describe, fetch
 from ssl_core.datasets.checks import check_whole
 
 from ..runs import executors, files
@@ -56,8 +56,8 @@ def _grid(args: argparse.Namespace, data: str) -> list[Run]:
     return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
 
 
-def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], str]) -> None:
-    """Executes the runs of `grid` that are not finished, then calls `then`, which returns what to say if it failed.
+def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]) -> None:
+    """Executes the runs of `grid` that are not finished, then calls `then`, also if some of them failed.
 
     `args` has the options of `configure_machine`. Exits with status 1 and one line if a run or `then` failed.
     """
@@ -70,30 +70,30 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], str])
     outputs = files.ROOT / args.outputs
     with lock(outputs):
         for name in dict.fromkeys(run.data for run in grid):
-            if name in DATA_SETS:
+            if describe(name).as_published:
                 fetch(name, files.DATA)
             else:
                 preview(name, outputs)
         executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
         threads = max(1, cores() // jobs) if args.jobs and not args.scheduler else 1
+        problem = ""
         try:
             failures = sweep(grid, outputs, executor, threads)
             for each, error in failures:
                 print(f"FAILED {each.run}: {error}\n  see {each.failed / 'train.ipynb'}")
-            problem = then()
+            then()
         except KeyboardInterrupt:
             sys.exit(f"{args.command}: interrupted; finished runs are kept, and the same command resumes")
+        except (OSError, NotebookFailed, ValueError, LookupError) as error:
+            problem = f"the results page could not be built, `make results` tries again: {error}"
     if failures:
-        sys.exit(f"{args.command}: {len(failures)} of {len(grid)} runs failed; the same command tries them again{problem}")
+        also = f"; {problem}" if problem else ""
+        sys.exit(f"{args.command}: {len(failures)} of {len(grid)} runs failed; the same command tries them again{also}")
     if problem:
-        sys.exit(f"{args.command}: the runs are finished{problem}")
+        sys.exit(f"{args.command}: the runs are finished; {problem}")
 
 
-def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> str:
-    """Builds the page of each notebook; returns what to say if that failed."""
-    try:
-        for notebook in notebooks:
-            build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
-        return ""
-    except (OSError, NotebookFailed, ValueError, LookupError) as error:
-        return f"; the results page could not be built, `make results` tries again: {error}"
+def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> None:
+    """Builds the page of each notebook."""
+    for notebook in notebooks:
+        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import ssl_core
+from ssl_core.datasets.machine import write_atomically as write_atomically  # re-exported
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project: an editable checkout
 DATA = ROOT / "data"
@@ -29,21 +28,6 @@ def writable(parameter: str, folder: Path) -> Path:
             return folder
     except OSError as error:
         raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({error.strerror})") from None
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces the file in one step: a reader, or a crash, sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def digest(value: object) -> str:

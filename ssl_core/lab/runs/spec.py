@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ssl_core import datasets, recipes
-from ssl_core.datasets import DATA_SETS, DataSet, Folder
+from ssl_core.datasets import DATA_SETS, DataSetInfo
 from ssl_core.datasets.checks import check_n_labels
 from ssl_core.experiment import Labeling
 from ssl_core.recipes import Pretraining, Recipe
@@ -66,7 +66,7 @@ class Run:
         return Labeling(self.n_labels, self.seed, self.draw, self.label_noise, self.fold)
 
     @property
-    def info(self) -> DataSet | Folder:
+    def info(self) -> DataSetInfo:
         """The metadata of the data set; a folder of images is read the first time."""
         return datasets.describe(self.data)
 

@@ -17,7 +17,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from ssl_core.data import load
-from ssl_core.datasets import DATA_SETS, describe
+from ssl_core.datasets import describe
+from ssl_core.datasets.machine import cores as cores  # re-exported
 from ssl_core.recipes import ABLATIONS
 
 from ..studies import run_figures
@@ -210,11 +211,6 @@ class Board:
         return f"about {duration(elapsed * (total / (done + under_way) - 1))} to go"
 
 
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", folds: str = "0", **common: object) -> list[Run]:
     """The runs of LABELS × RECIPES × SEEDS, and of LABEL_NOISE × FOLDS, if there are several.
 
@@ -240,9 +236,9 @@ def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", fol
 
 def fitting(name: str) -> str:
     """The default numbers of labels for a data set: those of the report, or, of a folder, halves of what is labelled there."""
-    if name in DATA_SETS:
-        return LABELS
     info = describe(name)
+    if info.as_published:
+        return LABELS
     sizes = [info.n_labels >> halved for halved in range(6)]
     return " ".join(str(n) for n in sizes if n >= len(info.classes)) or str(info.n_labels)
 

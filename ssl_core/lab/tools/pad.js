@@ -1,7 +1,8 @@
-// A square to draw on with mouse, finger or pen: white ink on black. `value` is the drawing as a PNG, a data URL, '' while it is empty.
-const SIDE = 280;
-const WIDTH = 24; // of a stroke: about that of MNIST's, when a digit fills the square
-const EVERY = 400; // milliseconds between two looks at a stroke that is still being drawn
+// A square to draw on with mouse, finger or pen: white ink on black.
+// `value` is the drawing, a PNG as a data URL; '' while the square is empty.
+const SIDE = 280; // pixels
+const STROKE = 24; // as wide as MNIST's strokes, when a digit fills the square
+const INTERVAL = 400; // milliseconds between two updates of `value` during a stroke
 
 function render({ model, el }) {
   const canvas = document.createElement("canvas");
@@ -15,20 +16,20 @@ function render({ model, el }) {
   el.append(canvas, clear);
 
   const ink = canvas.getContext("2d");
-  Object.assign(ink, { lineWidth: WIDTH, lineCap: "round", lineJoin: "round", strokeStyle: "white" });
-  let last = null;
-  let told = 0;
+  Object.assign(ink, { lineWidth: STROKE, lineCap: "round", lineJoin: "round", strokeStyle: "white" });
+  let last = null; // the end of the stroke that is being drawn
+  let sent = 0; // when `value` was last updated
 
   function wipe() {
     ink.fillStyle = "black";
     ink.fillRect(0, 0, SIDE, SIDE);
   }
-  function tell(value) {
-    told = Date.now();
+  function send(value) {
+    sent = Date.now();
     model.set("value", value);
     model.save_changes();
   }
-  function place(event) {
+  function position(event) {
     const box = canvas.getBoundingClientRect();
     return [((event.clientX - box.left) * SIDE) / box.width, ((event.clientY - box.top) * SIDE) / box.height];
   }
@@ -41,30 +42,30 @@ function render({ model, el }) {
   }
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    last = place(event);
+    last = position(event);
     drawTo(last);
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!last) return;
-    drawTo(place(event));
-    if (Date.now() - told > EVERY) tell(canvas.toDataURL("image/png"));
+    drawTo(position(event));
+    if (Date.now() - sent > INTERVAL) send(canvas.toDataURL("image/png"));
   });
   for (const end of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(end, () => {
-      if (last) tell(canvas.toDataURL("image/png"));
+      if (last) send(canvas.toDataURL("image/png"));
       last = null;
     });
   }
   clear.addEventListener("click", () => {
     wipe();
-    tell("");
+    send("");
   });
 
   wipe();
   if (model.get("value")) {
-    const before = new Image();
-    before.onload = () => ink.drawImage(before, 0, 0);
-    before.src = model.get("value");
+    const earlier = new Image();
+    earlier.onload = () => ink.drawImage(earlier, 0, 0);
+    earlier.src = model.get("value");
   }
 }
 

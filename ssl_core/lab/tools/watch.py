@@ -9,6 +9,7 @@ from IPython.display import Markdown, display
 from ssl_core import data, experiment, train
 from ssl_core.checkpoint import Checkpoint
 from ssl_core.model import Net
+from ssl_core.recipes import Recipe
 
 from ..runs import files, graph_cache, records
 from ..runs.fingerprint import fingerprint
@@ -16,63 +17,88 @@ from ..runs.progress import text, to_go
 from ..runs.spec import Run, training_device
 from ..studies import run_figures
 
+History = list[dict[str, float]]
+
 
 @dataclass(frozen=True)
 class WatchResult:
-    """What training left: all of it, or, if it was stopped, the content of its last checkpoint."""
+    """The end of training or, if it was stopped, its last checkpoint."""
 
     model: Net | None  # None before the first checkpoint
-    history: list[dict[str, float]]  # of the epochs that this model was trained for
+    history: History  # of the epochs that this model was trained for
     accuracy: float | None  # on the test images, which are evaluated after training; None before
 
 
-def watch(run: Run, folder: Path) -> WatchResult:
-    """Trains as `train.ipynb` does, with a curve that grows in its place.
+class Panel:
+    """The output of the cell: a line of text, and below it the loss curves of `history`; both are replaced in place."""
 
-    The stop button, or Ctrl-C, ends it: the result is then the last checkpoint, of which the first and every fifth epoch leave
-    one below `folder`, and the same call resumes there. A watched run is not recorded among the results.
+    def __init__(self, run: Run, settings: Recipe, history: History):
+        self.run, self.settings, self.history = run, settings, list(history)
+        self.line = display(Markdown(f"`{run}` begins"), display_id=True)
+        self.curves = display(Markdown(""), display_id=True)
+
+    def tell(self, line: str) -> None:
+        self.line.update(Markdown(f"`{self.run}` · {line}"))
+
+    def draw(self) -> None:
+        self.curves.update(run_figures.loss_curves(self.history, self.settings.weights) if self.history else Markdown(""))
+
+    def on_epoch(self, row: dict[str, float], epochs: int) -> None:
+        """Adds an epoch; those before a checkpoint are in the history already."""
+        if not self.history or row["epoch"] > self.history[-1]["epoch"]:
+            self.history.append(row)
+        left = to_go(row["epoch"], epochs, row["seconds"])
+        self.tell(f"epoch {row['epoch']} of {epochs} · {left} · the stop button ends training and loses at most five epochs")
+        self.draw()
+
+    def stopped(self, history: History) -> None:
+        """Shows what the last checkpoint holds."""
+        self.history = history
+        when = f"after epoch {history[-1]['epoch']} of {self.settings.epochs}" if history else "before its first checkpoint"
+        self.tell(f"**stopped {when}**; run the cell again to resume")
+        self.draw()
+
+
+def watch(run: Run, folder: Path) -> WatchResult:
+    """Trains `run` as `train.ipynb` does, with curves that grow in the output of the cell.
+
+    The stop button, or Ctrl-C, ends training: the result is then the last checkpoint, and the same call resumes there.
+    Checkpoints lie below `folder`. A watched run is not recorded among the results.
     """
-    settings, device = run.check().settings, training_device()
+    checkpoint = _checkpoint(run.check(), folder)
+    panel = Panel(run, run.settings, _read(checkpoint)[1])
+    try:
+        result, accuracy = _train(run, checkpoint, panel)
+    except KeyboardInterrupt:
+        model, history = _read(checkpoint)
+        panel.stopped(history)
+        return WatchResult(model, history, None)
+    checkpoint.path.unlink()
+    panel.tell(f"**{100 * accuracy:.2f} %** test accuracy, after {result.history[-1]['seconds']:.0f} s of training")
+    return WatchResult(result.model, result.history, accuracy)
+
+
+def _train(run: Run, checkpoint: Checkpoint, panel: Panel) -> tuple[train.TrainingResult, float]:
+    """Trains, and evaluates on the test images."""
+    panel.tell("reading the images")
+    images, settings = data.load(run.data, files.DATA), run.settings
+    neighbors = graph_cache.for_run(run, images, lambda event: panel.tell(text(event)))
+    task = experiment.prepare(images, run.labeling, settings, neighbors)
+    model = experiment.network(images, run.seed, training_device())
+    result = train.fit(model, task, settings, run.seed, panel.on_epoch, checkpoint)
+    panel.tell("evaluating on the test images")
+    evaluation = train.evaluate(result.model, images.x_test, images.y_test, settings.tta_views, settings.tta_augment)
+    return result, evaluation.accuracy
+
+
+def _checkpoint(run: Run, folder: Path) -> Checkpoint:
+    """The checkpoint of the run below `folder`; it is valid for the same code, threads and kind of device."""
     path = folder / f"{run}" / records.CHECKPOINT
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint = Checkpoint(path, f"{fingerprint(run)}, {torch.get_num_threads()} threads, {device.type}")
-    words = display(Markdown(f"`{run}` begins"), display_id=True)
-    picture = display(Markdown(""), display_id=True)
-    history = _kept(checkpoint)[1]
-
-    def tell(line: str) -> None:
-        words.update(Markdown(f"`{run}` · {line}"))
-
-    def on_epoch(row: dict[str, float], epochs: int) -> None:
-        if not history or row["epoch"] > history[-1]["epoch"]:
-            history.append(row)
-        left = to_go(row["epoch"], epochs, row["seconds"])
-        tell(f"epoch {row['epoch']} of {epochs} · {left} · the stop button ends it and loses at most five epochs")
-        picture.update(run_figures.loss_curves(history, settings.weights))
-
-    try:
-        tell("reading the images")
-        images = data.load(run.data, files.DATA)
-        task = experiment.prepare(
-            images, run.labeling, settings, graph_cache.for_run(run, images, lambda event: tell(text(event)))
-        )
-        model = experiment.network(images, run.seed, device)
-        result = train.fit(model, task, settings, run.seed, on_epoch, checkpoint)
-        tell("evaluating on the test images")
-        evaluation = train.evaluate(result.model, images.x_test, images.y_test, settings.tta_views, settings.tta_augment)
-    except KeyboardInterrupt:
-        model, history = _kept(checkpoint)
-        done = f"after epoch {history[-1]['epoch']} of {settings.epochs}" if history else "before its first checkpoint"
-        tell(f"**stopped {done}**; run the cell again to resume")
-        picture.update(run_figures.loss_curves(history, settings.weights) if history else Markdown(""))
-        return WatchResult(model, history, None)
-    path.unlink()
-    seconds = result.history[-1]["seconds"]
-    tell(f"**{100 * evaluation.accuracy:.2f} %** test accuracy, after {seconds:.0f} s of training")
-    return WatchResult(result.model, result.history, evaluation.accuracy)
+    return Checkpoint(path, f"{fingerprint(run)}, {torch.get_num_threads()} threads, {training_device().type}")
 
 
-def _kept(checkpoint: Checkpoint) -> tuple[Net | None, list[dict[str, float]]]:
+def _read(checkpoint: Checkpoint) -> tuple[Net | None, History]:
     """The averaged model of a checkpoint, and its history; None and [] if there is none."""
     if (state := checkpoint.read()) is None:
         return None, []
