@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..runs import files, records
 from ..runs.fingerprint import fingerprint
+from ..runs.spec import FORMER_DRAWS
 from ..studies import registry
 from ..studies.study import Results
 from . import sweep_and_build
@@ -33,7 +34,8 @@ def renew(outputs: Path) -> None:
     tables = [records.table(records.read_all(outputs)), records.read_table(folder / "results.csv")]
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
-    results = results.drop_duplicates(PARAMETERS).sort_values(PARAMETERS)
+    former = {new: old for old, new in FORMER_DRAWS.items()}  # which keep the order of the rows, and so small differences
+    results = results.drop_duplicates(PARAMETERS).sort_values(PARAMETERS, key=lambda column: column.replace(former))
     records.write_table(folder / "results.csv", results, "%.6g")
     draw_pictures(results, folder)
     place(page_tables(results))

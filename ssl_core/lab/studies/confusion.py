@@ -66,7 +66,7 @@ def figure(counts: pd.DataFrame) -> Figure:
             axis.set_title(f"{recipe}, M = {n}\n{100 * np.trace(cells) / cells.sum():.1f} %", fontsize=9)
             axis.tick_params(labelsize=7)
             axis.label_outer()
-    drawn.suptitle(f"Confusion matrices ({words.seeds(counts['seeds'])}), and test accuracy")
+    drawn.suptitle(f"Confusion matrices ({words.seeds(counts['seeds'])}), and test accuracy", fontsize=11)
     return drawn
 
 
