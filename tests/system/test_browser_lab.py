@@ -135,7 +135,7 @@ def test_train(page, project, address):
     notebook.run_all()
     notebook.wait_for_the_end()
     assert page.locator(".jp-OutputArea-output img").count() >= 8
-    notebook.show(notebook.cell("plots.worst_mistakes"), "train")
+    notebook.show(notebook.cell("run_figures.worst_mistakes"), "train")
 
 
 def test_every_view_has_its_picture(explorer):

@@ -61,11 +61,15 @@ def overview(names: list[str], outputs: Path) -> str:
     """The grids of these studies, and how many of their runs are finished in `outputs` and in the reference."""
     table = records.read_table(files.REFERENCE / "results.csv")
     kept = set(table.loc[table["current"].astype(bool), "fingerprint"])
-    lines = []
+    lines, owners = [], {}
     for name in names:
-        lines.append(f"{name}: {registry.get(name).question}")
-        for grid in registry.get(name).grid:
-            values = [f"{key.upper()}={value!r}" for key, value in vars(grid).items() if value != getattr(type(grid), key, None)]
+        study = registry.get(name)
+        owner = owners.setdefault(tuple(study.grid), name)
+        lines.append(f"{name}: {study.question}" + ("" if owner == name else f" (the runs of {owner})"))
+        for grid in study.grid if owner == name else ():
+            values = [
+                f"{key.upper()}={value!r}" for key, value in vars(grid).items() if value != getattr(grid.__class__, key, None)
+            ]
             lines.append(f"  {len(registry.grid_runs(grid)):4} runs: {' '.join(values)}")
     runs = registry.runs(names)
     finished = sum(records.finished(run, outputs) for run in runs)

@@ -45,20 +45,19 @@ def configure_machine(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> None:
-    outputs = files.ROOT / args.outputs
+    outputs, data = files.ROOT / args.outputs, files.located(args.data)
+    check_name(data)
     if args.study:
-        grid, notebooks, data, draw = registry.runs(args.study), registry.notebooks(args.study), "mnist", "random"
+        grid, notebooks = registry.runs(args.study, data, smoke=args.smoke), registry.notebooks(args.study)
     else:
-        grid, notebooks, data, draw = _grid(args), ["results"], files.located(args.data), args.draw
-    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, draw))
+        grid, notebooks = _grid(args, data), ["results"]
+    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, args.draw))
 
 
-def _grid(args: argparse.Namespace) -> list[Run]:
+def _grid(args: argparse.Namespace, data: str) -> list[Run]:
     """The runs that the options ask for."""
-    name = files.located(args.data)
-    check_name(name)
-    labels = fitting(name) if args.labels == LABELS else args.labels
-    common = {"data": name, "draw": args.draw, "smoke": args.smoke}
+    labels = fitting(data) if args.labels == LABELS else args.labels
+    common = {"data": data, "draw": args.draw, "smoke": args.smoke}
     return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
 
 

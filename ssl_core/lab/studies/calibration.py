@@ -48,7 +48,7 @@ def pooled(predictions: Predictions, y: np.ndarray, n_labels: int) -> pd.DataFra
 
 
 def fewest(runs: pd.DataFrame, predictions: Predictions) -> int:
-    """The smallest number of labels, of runs with predictions, at which no draw missed a class; or the smallest of all."""
+    """The smallest number of labels, of runs with predictions, at which no draw missed a class; or the smallest."""
     missed = runs[runs["n_labels"].isin([n for _, n in predictions])].groupby("n_labels")["missing_classes"].max()
     complete = missed.index[missed == 0]
     return int(min(complete if len(complete) else missed.index))
@@ -143,12 +143,12 @@ STUDY = Study(
     summarize=summarize,
     nothing="No run kept its predictions.",
     table=table,
-    note="All test images and seeds together, per cent. *Calibration error*: the expected calibration error, in points.",
+    note="All test images and seeds, per cent. *Calibration error*: the expected calibration error, in points.",
     figure=figure,
-    reading="Left: on the diagonal a network is right as often as its confidence says; below it, it is overconfident. The"
-    " error is the expected calibration error, the mean gap over all answers (15 bins). The area of a mark "
-    "follows the number of answers in its bin; small marks scatter by chance. Right: at the right end every image"
-    " is answered; to the left, the least confident answers are left to a person.",
+    reading="Left: on the diagonal a network is right as often as its confidence says; below it, it is overconfident."
+    " The error is the expected calibration error, the mean gap over all answers (15 bins). The area of a "
+    "mark follows the number of answers in its bin; small marks scatter by chance. Right: at the right end "
+    "every image is answered; to the left, the least confident answers are left to a person.",
     sentences=sentences,
     needs_records=True,
 )

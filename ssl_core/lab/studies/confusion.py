@@ -77,8 +77,8 @@ STUDY = Study(
     summarize=summarize,
     nothing="No run is finished.",
     figure=figure,
-    reading="Rows are true classes, columns predicted ones; the colour is the share of the row, summed over seeds. A dark"
-    " cell off the diagonal marks a class that is regularly taken for another. With few labels one column often "
-    "swallows a neighbour.",
+    reading="Rows are true classes, columns predicted ones; the colour is the share of the row, summed over seeds. A "
+    "dark cell off the diagonal marks a class that is regularly taken for another. With few labels one column"
+    " often swallows a neighbour.",
     needs_records=True,
 )
