@@ -1,4 +1,4 @@
-"""`certify` on copies of the project under version control of their own: no part of it is replaced, only most probes are left out."""
+"""`certify` on copies of the project under version control of their own: nothing of it is replaced, most probes are left out."""
 
 import json
 import os

@@ -172,7 +172,9 @@ def test_graph_is_made_once_and_again_if_damaged(few, tmp_path):
 
 
 def test_graph_file_depends_on_settings(tmp_path):
-    assert graph_cache.path("mnist", SETTINGS, tmp_path) != graph_cache.path("mnist", replace(SETTINGS, temperature=0.4), tmp_path)
+    assert graph_cache.path("mnist", SETTINGS, tmp_path) != graph_cache.path(
+        "mnist", replace(SETTINGS, temperature=0.4), tmp_path
+    )
 
 
 def blobs(sizes, d=12):

@@ -86,7 +86,10 @@ def test_pseudo_label_by_hand():
     logits = leaf([[0.0, 0.0], [5.0, 0.0], [0.0, 2.0]])
     loss = losses.pseudo_label(probabilities, logits, threshold=0.9)
     loss.backward()
-    confident = [math.log(2), -math.log(math.exp(2) / (1 + math.exp(2)))]  # the second image is not confident enough, but counts in N
+    confident = [
+        math.log(2),
+        -math.log(math.exp(2) / (1 + math.exp(2))),
+    ]  # the second image is not confident enough, but counts in N
     assert loss.item() == pytest.approx(sum(confident) / 3)
     assert probabilities.grad is None
     assert logits.grad[1].tolist() == [0, 0] and logits.grad[0].abs().sum() > 0
