@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from ssl_core.lab import sweep
+from ssl_core.lab.__main__ import main
 
 SMOKE = ("--labels", "50", "--recipes", "supervised published", "--seeds", "0", "--smoke")
 
@@ -13,7 +13,7 @@ SMOKE = ("--labels", "50", "--recipes", "supervised published", "--seeds", "0", 
 @pytest.fixture(scope="module")
 def outputs(browser, images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
-    sweep.main([*SMOKE, "--outputs", str(folder)])
+    main(["sweep", *SMOKE, "--outputs", str(folder)])
     return folder
 
 
@@ -44,6 +44,14 @@ def test_who_does_not_see_it_can_use_it(page):
     page.locator("th button").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("th[aria-sort=ascending]").count() == 1
+
+
+def test_headings_and_figures_can_be_linked_to(page):
+    anchors = page.locator("h1, h2, h3, figure").evaluate_all("all => all.map(element => element.id)")
+    assert all(anchors) and len(set(anchors)) == len(anchors)
+    assert {"in-short", "accuracy-by-number-of-labels", "figure-accuracy-by-number-of-labels"} <= set(anchors)
+    links = page.locator("figure a.anchor, nav a").evaluate_all("all => all.map(link => link.getAttribute('href'))")
+    assert links and {link.removeprefix("#") for link in links} <= set(anchors)
 
 
 def test_tables_sort_by_number(page):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssl_core.lab import answers, cost
-from ssl_core.lab.cost import Prices
+from ssl_core.lab.studies import answers, cost, forecast
+from ssl_core.lab.studies.cost import Prices
 
 
 def results(accuracy, seeds=3, scatter=0.0005):
@@ -18,7 +18,8 @@ def results(accuracy, seeds=3, scatter=0.0005):
         for n, mean in sizes.items()
         for seed in range(seeds)
     ]
-    return pd.DataFrame(rows, columns=["recipe", "n_labels", "seed", "accuracy", "seconds"])
+    table = pd.DataFrame(rows, columns=["recipe", "n_labels", "seed", "accuracy", "seconds"])
+    return table.assign(data="mnist", missing_classes=0, n_test=10_000)
 
 
 TWO = {
@@ -69,35 +70,35 @@ def test_labels_saved_are_interpolated_and_have_an_interval():
 
 def test_the_forecast_checks_itself_on_sizes_that_it_was_not_shown():
     law = {n: 1 - 0.5 * n**-0.5 for n in (50, 100, 250, 500, 1000, 2000, 6000)}
-    found = answers.forecast(results({"supervised": law}), "supervised")
+    found = forecast.forecast(results({"supervised": law}), "supervised")
     assert list(found["check"]) == [1000, 2000, 6000] and all(guess["inside"] for guess in found["check"].values())
     assert list(found["beyond"]) == [12_000, 24_000]
     assert found["beyond"][12_000]["value"] == pytest.approx(1 - 0.5 * 12_000**-0.5, abs=0.002)
     assert found["next_100"][50]["value"] == pytest.approx(0.5 * (50**-0.5 - 150**-0.5), rel=0.2)
-    broken = answers.forecast(results({"supervised": law | {6000: 0.9}}), "supervised")
+    broken = forecast.forecast(results({"supervised": law | {6000: 0.9}}), "supervised")
     assert not broken["check"][6000]["inside"]
 
 
 def test_a_run_without_a_label_of_some_class_bends_no_forecast():
     law = {n: 1 - 0.5 * n**-0.5 for n in (50, 100, 250, 500, 1000)}
-    table = results({"best": law}).assign(missing_classes=0)
+    table = results({"best": law})
     lacking = table[table["n_labels"] == 50].assign(seed=lambda rows: rows["seed"] + 3, accuracy=0.7, missing_classes=2)
     small = lacking.assign(n_labels=10)
-    found = answers.forecast(pd.concat([table, lacking, small]), "best")
-    assert found == answers.forecast(table, "best") and 10 not in found["next_100"]
-    said = answers.in_words(answers.answers(pd.concat([table, small]), Prices(future_images=0), 0.9), Prices())
+    found = forecast.forecast(pd.concat([table, lacking, small]), "best")
+    assert found == forecast.forecast(table, "best") and 10 not in found["next_100"]
+    said = answers.sentences(answers.answers(pd.concat([table, small]), Prices(future_images=0), 0.9), Prices())
     assert "**10** with `best`" in said and "*The next 100 labels* after 1000 would add" in said
 
 
 def test_what_cant_be_answered_is_left_out_with_its_reason_and_the_rest_is_there():
     table = results({"best": {50: 0.99, 250: 0.991}}, seeds=1)
     found = answers.answers(table, None, 1.5)
-    assert found["best_value_n_labels"] == {"left_out": "the prices can't be used"}
+    assert found["best_value_n_labels"] == {"left_out": "the prices cannot be used"}
     assert found["target_n_labels"]["best"] == {"left_out": "target_accuracy=1.5: must be a number above 0, to 1"}
     assert "one seed at each size" in answers.answers(table, None, 0.9)["target_n_labels"]["best"]["left_out"]
     assert found["labels_saved"]["best"] == {"left_out": "no run of supervised to compare best with"}
     assert "three numbers of labels" in found["forecast"]["best"]["left_out"]
-    said = answers.in_words(answers.answers(table, Prices(), 0.9), Prices())
+    said = answers.sentences(answers.answers(table, Prices(), 0.9), Prices())
     assert "**50** with `best`" in said and said.count("left out") == 2
 
 
@@ -105,6 +106,9 @@ def test_the_answers_are_json_and_sentences():
     found = answers.answers(results(TWO), Prices(), 0.98)
     assert set(found) == {"best_value_n_labels", "target_n_labels", "labels_saved", "forecast"}
     assert json.loads(json.dumps(found, allow_nan=False))["target_n_labels"]["supervised"]["value"] == 1000
-    said = answers.in_words(found, Prices())
+    said = answers.sentences(found, Prices())
     assert "`supervised` needs **1000 labels**" in said and "with 50, `best` is as good as `supervised` with **about" in said
-    assert answers.check_table(found).loc["supervised", "labels M"].tolist() == [1000, 6000]
+    assert forecast.table(results(TWO)[lambda rows: rows["recipe"] == "supervised"]).loc["supervised", "labels M"].tolist() == [
+        1000,
+        6000,
+    ]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats as scipy_stats
+from scipy import stats
 from sklearn.calibration import calibration_curve
 
-from ssl_core.lab import stats
+from ssl_core.lab.studies import intervals
 
 
 def simulated(rng, error, n_seeds, spread, n_test=10_000):
@@ -23,36 +23,36 @@ def test_the_interval_of_an_accuracy_covers_as_often_as_it_claims(error, spread)
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(1000):
-        found = stats.accuracy(simulated(rng, error, 5, spread))
+        found = intervals.accuracy(simulated(rng, error, 5, spread))
         inside += found.low <= 1 - error <= found.high
     assert inside / 1000 == pytest.approx(0.95, abs=0.02)
 
 
 def test_with_one_seed_the_interval_is_that_of_the_test_set():
-    found = stats.accuracy([0.98])
-    reach = scipy_stats.norm.ppf(0.975) * np.sqrt(0.98 * 0.02 / 10_000)
+    found = intervals.accuracy([0.98])
+    reach = stats.norm.ppf(0.975) * np.sqrt(0.98 * 0.02 / 10_000)
     assert (found.low, found.high) == pytest.approx((0.98 - reach, 0.98 + reach)) and found.n == 1
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_an_interval_holds_its_mean_and_stays_within_bounds(values):
-    found = stats.accuracy(values)
+    found = intervals.accuracy(values)
     assert 0 <= found.low <= found.mean + 1e-12 and found.mean - 1e-12 <= found.high <= 1
 
 
 def test_the_paired_interval_is_scipys():
     differences = np.array([0.01, 0.03, 0.02, 0.015])
-    found = stats.paired(differences)
-    expected = scipy_stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    found = intervals.paired(differences)
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    assert np.isnan(stats.paired([0.1]).low)
+    assert np.isnan(intervals.paired([0.1]).low)
 
 
 def test_mcnemar_counts_disagreement_and_is_the_sign_test():
     one = np.array([True] * 12 + [False] * 3 + [True] * 85)
     two = np.array([False] * 12 + [True] * 3 + [True] * 85)
-    assert stats.mcnemar(one, two) == (12, 3, pytest.approx(scipy_stats.binomtest(12, 15).pvalue))
-    assert stats.mcnemar(one, one) == (0, 0, 1.0)
+    assert intervals.mcnemar(one, two) == (12, 3, pytest.approx(stats.binomtest(12, 15).pvalue))
+    assert intervals.mcnemar(one, one) == (0, 0, 1.0)
 
 
 def test_the_chance_to_reach_a_target_comes_true():
@@ -61,15 +61,15 @@ def test_the_chance_to_reach_a_target_comes_true():
     for _ in range(1000):
         error = rng.uniform(0.01, 0.05)
         target = 1 - error * rng.uniform(0.8, 1.3)
-        expected += stats.chance_to_reach(simulated(rng, error, 5, 0.1), target)
+        expected += intervals.chance_to_reach(simulated(rng, error, 5, 0.1), target)
         reached += simulated(rng, error, 1, 0.1)[0] >= target
     assert expected / 1000 == pytest.approx(reached / 1000, abs=0.03)
-    assert np.isnan(stats.chance_to_reach([0.99], 0.9))
+    assert np.isnan(intervals.chance_to_reach([0.99], 0.9))
 
 
 def test_forecasts_cover_at_least_as_often_as_they_claim(monkeypatch):
     """500 learning curves whose law is known, seen at up to 500 labels: the 90 % intervals at 1000, 2000 and 6000."""
-    monkeypatch.setattr(stats, "DRAWS", 14)  # a quarter of the curves, for speed
+    monkeypatch.setattr(intervals, "DRAWS", 14)  # a quarter of the curves, for speed
     rng = np.random.default_rng(0)
     inside = {1000: 0, 2000: 0, 6000: 0}
     measured = dict(inside)
@@ -84,7 +84,7 @@ def test_forecasts_cover_at_least_as_often_as_they_claim(monkeypatch):
         def error(n, first=first, b=b, floor=floor):
             return first * ((1 - floor) * (n / 50) ** -b + floor)
 
-        forecast = stats.Forecast({n: simulated(rng, error(n), 5, spread) for n in (50, 100, 250, 500)})
+        forecast = intervals.Forecast({n: simulated(rng, error(n), 5, spread) for n in (50, 100, 250, 500)})
         for n in inside:
             guess, run = forecast.accuracy(n), forecast.run(n, 5)
             inside[n] += guess.low <= 1 - error(n) <= guess.high
@@ -95,7 +95,7 @@ def test_forecasts_cover_at_least_as_often_as_they_claim(monkeypatch):
 
 def test_a_forecast_meets_what_it_was_shown_and_more_labels_never_hurt_it():
     measured = {n: 1 - 0.5 * n**-0.6 - 0.003 + np.array([-1, 0, 1]) * 1e-4 for n in (50, 250, 1000, 6000)}
-    forecast = stats.Forecast(measured)
+    forecast = intervals.Forecast(measured)
     for n, values in measured.items():
         assert forecast.accuracy(n).mean == pytest.approx(values.mean(), rel=0.01)
     guesses = [forecast.accuracy(n).mean for n in (50, 100, 400, 3000, 20_000)]
@@ -107,22 +107,22 @@ def test_a_forecast_meets_what_it_was_shown_and_more_labels_never_hurt_it():
 
 def test_two_sizes_are_no_curve():
     with pytest.raises(ValueError, match=r"^sizes=\[50, 250\]: must be three numbers of labels or more"):
-        stats.Forecast({250: [0.9], 50: [0.8]})
+        intervals.Forecast({250: [0.9], 50: [0.8]})
 
 
 def test_calibration_is_scikit_learns():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.1, 1, 5000)
     right = rng.uniform(size=5000) < confidence**2
-    table, gap = stats.calibration(confidence, right)
+    table, gap = intervals.calibration(confidence, right)
     true, predicted = calibration_curve(right, confidence, n_bins=15)
     assert table["accuracy"].tolist() == pytest.approx(true) and table["confidence"].tolist() == pytest.approx(predicted)
     assert table["count"].sum() == 5000 and gap == pytest.approx(np.mean(confidence - confidence**2), abs=0.02)
-    assert stats.calibration(np.ones(10), np.ones(10, bool))[1] == 0
+    assert intervals.calibration(np.ones(10), np.ones(10, bool))[1] == 0
 
 
 def test_who_abstains_from_the_least_sure_is_right_more_often():
     confidence, right = np.array([0.9, 0.6, 0.99, 0.5]), np.array([True, False, True, True])
-    coverage, accuracy = stats.selective(confidence, right)
+    coverage, accuracy = intervals.selective(confidence, right)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert accuracy.tolist() == pytest.approx([1, 1, 2 / 3, 3 / 4])

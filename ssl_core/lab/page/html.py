@@ -1,124 +1,181 @@
-"""An executed notebook as a page: one file that needs no network, for a screen, a phone, paper, and who has it read aloud."""
+"""Notebooks and Markdown as HTML pages, for screens, phones, paper and screen readers.
 
+Each page is one file that needs no network. The templates beside this module hold the HTML, the style and the script.
+Captions and alternative texts depend on the text around a figure or a table: they are added to the parsed page.
+"""
+
+import re
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, Comment, Tag
+from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+from PIL import Image
+from pygments.formatters import HtmlFormatter
 
-HOW_TO_READ = "How to read it:"  # begins the paragraph after a figure that is its caption
-# A shell of our own: nbconvert's links scripts from the network, and the page must be complete without one.
-SHELL = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }}
-body {{ color: #222; background: #fff; }}
-h1, h2, h3 {{ line-height: 1.2; margin-top: 2rem; }}
-a {{ color: #0050a0; }}
-img {{ max-width: 100%; height: auto; }}
-figure {{ margin: 1rem 0; }}
-figcaption {{ color: #444; font-size: 0.95rem; }}
-pre {{ white-space: pre-wrap; }}
-.scrolls {{ overflow-x: auto; margin: 1rem 0; }}
-table {{ border: 0; border-collapse: collapse; }}
-th, td {{ padding: 0.25rem 0.75rem; border: 0; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; }}
-th button {{ font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }}
-th button:hover {{ text-decoration: underline; }}
-th[aria-sort=ascending] button::after {{ content: " ▲"; }}
-th[aria-sort=descending] button::after {{ content: " ▼"; }}
-code {{ background: #f3f3f3; padding: 0 0.2em; }}
-@media print {{
-  body {{ max-width: none; margin: 0; font-size: 10pt; }}
-  figure, tr, li {{ break-inside: avoid; }}
-  h1, h2, h3 {{ break-after: avoid; }}
-  .scrolls {{ overflow: visible; }}
-}}
-</style>
-</head>
-<body><main>
-{body}
-</main>
-<script>
-// A click on the head of a column sorts the rows by it, by number where each begins with one; another turns the order round.
-for (const button of document.querySelectorAll("th button")) button.onclick = () => {{
-  const head = button.parentElement, table = head.closest("table"), body = table.tBodies[0];
-  const down = head.getAttribute("aria-sort") === "ascending";
-  for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const text = row => row.cells[head.cellIndex].innerText.trim();
-  const rows = [...body.rows], numbers = rows.every(row => text(row) === "–" || !isNaN(parseFloat(text(row))));
-  const value = row => numbers ? (text(row) === "–" ? -Infinity : parseFloat(text(row))) : text(row);
-  rows.sort((one, other) => (value(one) < value(other) ? -1 : value(one) > value(other) ? 1 : 0) * (down ? -1 : 1));
-  body.append(...rows);
-}};
-</script>
-</body>
-</html>
-"""
+FOLDER = Path(__file__).parent
+HOW_TO_READ = "How to read it:"  # begins the paragraph after a figure that becomes its caption
+HEADINGS = ["h1", "h2", "h3"]
+CODE_BLOCK = {"class": "code", "tabindex": "0", "role": "group", "aria-label": "Code"}  # as in cells.html.j2
+WIDGET = "application/vnd.jupyter.widget-view+json"
+TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
+
+
+@dataclass(frozen=True)
+class Link:
+    """An entry of the navigation at the head of a page."""
+
+    text: str
+    href: str
+    here: bool = False  # whether it leads to the page that it stands on
 
 
 def as_page(notebook: Path) -> str:
     """An executed notebook as one HTML file without code cells."""
+    return document(of_notebook(notebook, code=False))
+
+
+def document(body: BeautifulSoup, links: Sequence[Link] = ()) -> str:
+    """The whole file: style and script inline, navigation if there are links; the first heading is its title."""
+    css = (FOLDER / "page.css").read_text()
+    if body.select_one(".code"):
+        css += HtmlFormatter(style="default", nobackground=True).get_style_defs(".code")
+    js = (FOLDER / "page.js").read_text()
+    return TEMPLATES.get_template("page.html.j2").render(title=body.h1.get_text(), body=body, links=links, css=css, js=js)
+
+
+def of_notebook(notebook: Path, *, code: bool) -> BeautifulSoup:
+    """The cells of an executed notebook, with their code or without."""
+    content = nbformat.read(notebook, as_version=4)
+    for data in (output.get("data", {}) for cell in content.cells for output in cell.get("outputs", ())):
+        if "image/png" in data:
+            data["image/png"] = _small(data["image/png"])
+        if WIDGET in data:
+            data.clear()
+            data["text/markdown"] = "*JupyterLab shows menus and sliders here.*"
     exporter = HTMLExporter(
-        template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
+        template_file=str(FOLDER / "cells.html.j2"),
+        exclude_input=not code,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
     )
-    body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
-    page = BeautifulSoup(body, "html.parser")
-    for mark in page.select("a.anchor-link, style"):
-        mark.decompose()
-    for cell in page.select("div.cell"):  # those without text or output, and numbers that a reader has no use for
-        del cell["id"]
-        if not cell.get_text(strip=True) and not cell.find("img"):
-            cell.decompose()
-    for image in page.find_all("img"):
-        _caption(page, image)
+    page = BeautifulSoup(exporter.from_notebook_node(content)[0], "html.parser")
+    _name_headings(page)
+    counts: Counter[str] = Counter()
+    for figure in page.find_all("figure"):
+        _caption(page, figure, counts)
+    return _finish(page)
+
+
+def of_markdown(text: str) -> BeautifulSoup:
+    """A text in Markdown."""
+    page = BeautifulSoup(markdown2html(text), "html.parser")
+    _name_headings(page)
+    return _finish(page)
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it: "In short" is reached by #in-short."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def _small(png: str) -> str:
+    """A PNG, base64, with a palette of 256 colours: a third of the size, and a figure looks the same."""
+    buffer = BytesIO()
+    picture = Image.open(BytesIO(b64decode(png))).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return min(png, b64encode(buffer.getvalue()).decode(), key=len)
+
+
+def _name_headings(page: BeautifulSoup) -> None:
+    """Gives each heading an id of its own, so that it can be linked to."""
+    for mark in [*page.select("a.anchor-link, style"), *page.find_all(string=lambda text: isinstance(text, Comment))]:
+        mark.extract()
+    counts: Counter[str] = Counter()
+    for heading in page.find_all(["h1", "h2", "h3", "h4"]):
+        name = slug(heading.get_text())
+        heading["id"] = f"{name}-{counts[name]}" if counts[name] else name
+        counts[name] += 1
+
+
+def _finish(page: BeautifulSoup) -> BeautifulSoup:
+    """Makes tables usable on a phone and with a screen reader, and lists the sections of a long page below its title."""
     for number, table in enumerate(page.find_all("table"), 1):
-        _readable(page, table, number)
-    return SHELL.format(title=page.h1.get_text(), body=str(page))
+        _improve_table(page, table, number)
+    for block in page.select("pre:not([class])"):
+        if not block.find_parent(class_="code"):  # a block of Markdown
+            block.wrap(page.new_tag("div", attrs=CODE_BLOCK))
+    sections = page.find_all("h2")
+    if len(sections) >= 4:
+        items = "".join(f'<li><a href="#{section["id"]}">{section.decode_contents()}</a></li>' for section in sections)
+        contents = f"<details><summary>Contents</summary><ul>{items}</ul></details>"
+        page.h1.insert_after(BeautifulSoup(f'<nav aria-label="Contents" class="contents">{contents}</nav>', "html.parser"))
+    return page
 
 
-def _heading(element: Tag) -> str:
-    """The heading under which something stands."""
-    return element.find_previous(["h1", "h2", "h3"]).get_text()
+def _heading(element: Tag) -> Tag:
+    """The heading of the section in which an element stands."""
+    return element.find_previous(HEADINGS)
 
 
-def _caption(page: BeautifulSoup, image: Tag) -> None:
-    """Makes an image a figure: with an alternative text, and the paragraph that says how to read it as its caption."""
-    heading = _heading(image)
-    image["alt"] = f"Figure: {heading}"
-    image.wrap(page.new_tag("figure"))
-    after = image.find_next(["p", "img", "h2", "h3"])
+def _caption(page: BeautifulSoup, figure: Tag, counts: Counter[str]) -> None:
+    """Gives a figure an id with a link to it, an alternative text, and a caption: the paragraph that says how to read it."""
+    heading = _heading(figure)
+    counts[heading["id"]] += 1
+    number = counts[heading["id"]]
+    figure["id"] = f"figure-{heading['id']}" + (f"-{number}" if number > 1 else "")
+    label = f"Link to this figure: {heading.get_text()}" + (f", {number}" if number > 1 else "")
+    link = page.new_tag("a", attrs={"class": "anchor", "href": f"#{figure['id']}", "aria-label": label})
+    figure.append(link)
+    figure.img["alt"] = f"Figure: {heading.get_text()}"
+    after = link.find_next(["p", "img", "h2", "h3"])
     if after is not None and after.name == "p" and after.get_text().startswith(HOW_TO_READ):
         after.name = "figcaption"
-        image.parent.append(after)
-        image["alt"] += "; the caption says how to read it"
+        figure.append(after)
+        figure.img["alt"] += "; the caption says how to read it"
 
 
-def _readable(page: BeautifulSoup, table: Tag, number: int) -> None:
-    """A table that scrolls by itself where it is too wide, with one row of heads; to be sorted if no cell spans several rows."""
-    heads = table.thead.find_all("tr")
-    if len(heads) == 2:  # pandas writes the name of the index into a row of its own
-        for above, below in zip(heads[0].find_all("th"), heads[1].find_all("th"), strict=True):
-            if not above.get_text(strip=True):
-                above.string = below.get_text()
-        heads[1].decompose()
+def _improve_table(page: BeautifulSoup, table: Tag, number: int) -> None:
+    """Makes a table scroll by itself where it is too wide, and gives it one header row.
+
+    A table with numbers can be sorted by its columns, unless a cell spans several rows.
+    """
+    _join_header_rows(table)
     del table["border"]
-    for element in table.find_all(style=True):
-        del element["style"]
+    for cell in table.find_all(style=True):
+        if "right" in cell["style"]:
+            cell["class"] = "number"
+        del cell["style"]
+    numeric = "dataframe" in table.get("class", ()) or table.select_one(".number")
+    sortable = numeric and not table.find(attrs={"rowspan": True})
     for head in table.thead.find_all("th"):
         head["scope"] = "col"
-        if head.get_text(strip=True) and not table.find(attrs={"rowspan": True}):
-            text = head.get_text(strip=True)
-            head.clear()
-            head.append(page.new_tag("button", type="button", string=text))
-        elif not head.get_text(strip=True):
+        if not head.get_text(strip=True):
             head.name = "td"
+            del head["scope"]
+        elif sortable:
+            button = page.new_tag("button", type="button")
+            button.extend(list(head.contents))
+            head.append(button)
     for head in table.tbody.find_all("th"):
         head["scope"] = "rowgroup" if head.get("rowspan") else "row"
-    label = f"{_heading(table)}, table {number}"
+    label = f"{_heading(table).get_text()}, table {number}"
     table.wrap(page.new_tag("div", attrs={"class": "scrolls", "role": "region", "tabindex": "0", "aria-label": label}))
+
+
+def _join_header_rows(table: Tag) -> None:
+    """One header row of two: pandas writes the name of the index into a row of its own."""
+    rows = table.thead.find_all("tr")
+    if len(rows) == 2:
+        for above, below in zip(rows[0].find_all("th"), rows[1].find_all("th"), strict=True):
+            if not above.get_text(strip=True):
+                above.string = below.get_text()
+        rows[1].decompose()

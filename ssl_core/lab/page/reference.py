@@ -1,41 +1,50 @@
-"""The reference: what the pages show, renewed from finished runs."""
+"""The command `reference`: makes everything that the pages show, and renews the reference from it.
+
+A run that is finished in the outputs folder is kept, so that the command can be interrupted and repeated.
+"""
 
 import argparse
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from ssl_core import recipes
-
 from ..runs import files, records
-from ..studies import budget, plots
-from .build import build
+from ..runs.fingerprint import fingerprint
+from ..studies import registry
+from ..studies.study import Results
+from . import sweep_and_build
 from .tables import page_tables
 
 PAGES = (files.ROOT / "README.md", files.REFERENCE / "README.md")  # that have places for generated tables
+PARAMETERS = ["data", "recipe", "draw", "n_labels", "label_noise", "fold", "seed"]  # identify a row, and order the rows
 
 
-def refer(outputs: Path) -> None:
-    """Renews the reference that the README shows, from the finished runs: its rows, its figures, and the README's tables.
+def renew(outputs: Path) -> None:
+    """Renews the reference from the finished runs in `outputs`: its rows, its figures, and the tables of the pages.
 
-    Rows of runs that are not in `outputs` stay if today's code would make the same: the reference can grow in several sittings.
+    Rows of runs that are not in `outputs` stay if today's code would make the same, so the reference can grow in
+    several sittings.
     """
     folder = files.REFERENCE
     folder.mkdir(parents=True, exist_ok=True)
-    results = pd.concat([records.table(records.read_all(outputs)), records.read_table(folder / "results.csv")], ignore_index=True)
+    tables = [records.table(records.read_all(outputs)), records.read_table(folder / "results.csv")]
+    results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
-    identity = ["data", "recipe", "draw", "n_labels", "label_noise", "fold", "seed"]
-    results = results.drop_duplicates(identity).sort_values(identity)
+    results = results.drop_duplicates(PARAMETERS).sort_values(PARAMETERS)
     records.write_table(folder / "results.csv", results, "%.6g")
-    plain = (results["label_noise"] == 0) & (results["fold"] == 0)
-    digits = results[plain & (results["data"] == "mnist") & (results["draw"] == "random")]
-    curve = budget.curve(digits[digits["recipe"].isin(recipes.RECIPES)])
-    plots.accuracy_by_labels(curve).savefig(folder / "accuracy.png", dpi=150)
-    if len(ablation := budget.ablation(digits)):
-        plots.ablation(ablation).savefig(folder / "ablation.png", dpi=150)
+    draw_pictures(results, folder)
     place(page_tables(results))
+
+
+def draw_pictures(results: pd.DataFrame, folder: Path) -> None:
+    """Writes the figures of the studies that have a `picture` into `folder`."""
+    reference = Results(results.assign(current=True))
+    for study in registry.studies().values():
+        if study.picture and len(summary := study.summarize(reference)):
+            study.figure(summary).savefig(folder / study.picture, dpi=150)
 
 
 def place(texts: Mapping[str, str]) -> None:
@@ -49,10 +58,40 @@ def place(texts: Mapping[str, str]) -> None:
             files.write_atomically(page, text)
 
 
+def overview(names: list[str], outputs: Path) -> str:
+    """The grids of these studies, and how many of their runs are finished in `outputs` and in the reference."""
+    table = records.read_table(files.REFERENCE / "results.csv")
+    kept = set(table.loc[table["current"].astype(bool), "fingerprint"])
+    lines = []
+    for name in names:
+        lines.append(f"{name}: {registry.get(name).question}")
+        for grid in registry.get(name).grid:
+            values = [f"{key.upper()}={value!r}" for key, value in vars(grid).items() if value != getattr(type(grid), key, None)]
+            lines.append(f"  {len(registry.grid_runs(grid)):4} runs: {' '.join(values)}")
+    runs = registry.runs(names)
+    finished = sum(records.finished(run, outputs) for run in runs)
+    rows = sum(fingerprint(run) in kept for run in runs)
+    return "\n".join([*lines, f"{len(runs)} different runs: {finished} finished in {outputs}, {rows} in the reference"])
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
+    parser.add_argument("--study", nargs="*", default=[], metavar="NAME", help="only the runs of these studies")
+    parser.add_argument("--dry-run", action="store_true", help="print the grids and how many runs are finished, and stop")
+    parser.add_argument("--no-training", action="store_true", help="renew the reference from the runs that are finished")
+    sweep_and_build.configure_machine(parser)
 
 
 def command(args: argparse.Namespace) -> None:
-    refer(files.ROOT / args.outputs)
-    build(files.REFERENCE)
+    names, outputs = args.study or list(registry.studies()), files.ROOT / args.outputs
+    if args.dry_run:
+        print(overview(names, outputs))
+        return
+
+    def then() -> str:
+        renew(outputs)
+        return sweep_and_build.build_pages(files.REFERENCE, registry.notebooks(names), "mnist", "random")
+
+    if not args.no_training:
+        sweep_and_build.run_grid(registry.runs(names), args, then)
+    elif problem := then():
+        sys.exit(f"reference: the table is renewed{problem}")

@@ -1,17 +1,25 @@
 """The command `sweep`: a grid of runs, then the results page."""
 
 import argparse
+import csv
+import io
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
+import torch
+
+from ssl_core.data import load
 from ssl_core.datasets import check_name, describe, fetch
 from ssl_core.datasets.checks import check_whole
 
 from ..runs import executors, files
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import LocalExecutor
-from ..runs.notebook import NotebookFailed
-from ..runs.spec import DEVICES, check_device
-from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, preview, sweep
+from ..runs.notebook import FOLDER, NotebookFailed
+from ..runs.spec import DEVICES, Run, check_device
+from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
+from ..studies import registry, run_figures
 from . import build
 
 
@@ -23,19 +31,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draw", default="random", help="selection of the labelled images: random, class-balanced or typical")
     parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
+    parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
+    parser.add_argument("--study", nargs="*", default=[], metavar="NAME", help="run the grids of these studies instead")
+    configure_machine(parser)
+
+
+def configure_machine(parser: argparse.ArgumentParser) -> None:
+    """The options that say where runs are executed, and where results go."""
     parser.add_argument("--jobs", default="", help="runs at a time (default: one per core, as far as memory goes)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one")
     parser.add_argument("--scheduler", default="", help="address of a Dask scheduler whose workers do the runs: tcp://host:8786")
     parser.add_argument("--outputs", default="outputs", help="where results go, from the project's root")
-    parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
 
 
 def command(args: argparse.Namespace) -> None:
+    outputs = files.ROOT / args.outputs
+    if args.study:
+        grid, notebooks, data, draw = registry.runs(args.study), registry.notebooks(args.study), "mnist", "random"
+    else:
+        grid, notebooks, data, draw = _grid(args), ["results"], files.located(args.data), args.draw
+    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, draw))
+
+
+def _grid(args: argparse.Namespace) -> list[Run]:
+    """The runs that the options ask for."""
     name = files.located(args.data)
     check_name(name)
     labels = fitting(name) if args.labels == LABELS else args.labels
     common = {"data": name, "draw": args.draw, "smoke": args.smoke}
-    grid = make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
+    return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
+
+
+def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]) -> None:
+    """Executes the runs of `grid` that are not finished, then calls `then`, also if some of them failed.
+
+    `args` has the options of `configure_machine`. Exits with status 1 and one line if a run or `then` failed.
+    """
     jobs = number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores())
     check_whole("JOBS", jobs)
     if not args.scheduler:
@@ -44,29 +75,50 @@ def command(args: argparse.Namespace) -> None:
         raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
     outputs = files.ROOT / args.outputs
     with lock(outputs):
-        if describe(name).as_published:
-            fetch(name, files.DATA)
-        else:
-            preview(name, outputs)
+        for name in dict.fromkeys(run.data for run in grid):
+            if describe(name).as_published:
+                fetch(name, files.DATA)
+            else:
+                preview(name, outputs)
         executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
         threads = max(1, cores() // jobs) if args.jobs and not args.scheduler else 1
+        problem = ""
         try:
             failures = sweep(grid, outputs, executor, threads)
             for each, error in failures:
                 print(f"FAILED {each.run}: {error}\n  see {each.failed / 'train.ipynb'}")
-            page_error = _build_page(outputs, name, args.draw)
+            then()
         except KeyboardInterrupt:
-            sys.exit("sweep: interrupted; finished runs are kept, and the same command resumes")
+            sys.exit(f"{args.command}: interrupted; finished runs are kept, and the same command resumes")
+        except (OSError, NotebookFailed, ValueError, LookupError) as error:
+            problem = f"the results page could not be built, `make results` tries again: {error}"
     if failures:
-        sys.exit(f"sweep: {len(failures)} of {len(grid)} runs failed; the same command tries them again{page_error}")
-    if page_error:
-        sys.exit(f"sweep: the runs are finished{page_error}")
+        also = f"; {problem}" if problem else ""
+        sys.exit(f"{args.command}: {len(failures)} of {len(grid)} runs failed; the same command tries them again{also}")
+    if problem:
+        sys.exit(f"{args.command}: the runs are finished; {problem}")
 
 
-def _build_page(outputs, data: str, draw: str) -> str:
-    """Builds the results page; returns what to say if that failed."""
-    try:
-        build.build(outputs, data, draw)
-        return ""
-    except (OSError, NotebookFailed, ValueError, LookupError) as error:
-        return f"; the results page could not be built, `make results` tries again: {error}"
+def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> None:
+    """Builds the page of each notebook."""
+    for notebook in notebooks:
+        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
+
+
+def preview(name: str, outputs: Path) -> None:
+    """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
+    info, images = describe(name), load(name)
+    folder = outputs / info.slug
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = io.StringIO()
+    csv.writer(rows).writerows([("file", "reason"), *info.skipped])
+    files.write_atomically(folder / "skipped.csv", rows.getvalue())
+    by_chance = torch.randperm(info.n_images, generator=torch.Generator().manual_seed(0))
+    shown = torch.cat([torch.arange(min(20, info.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
+    titles = [name[:12] for name in images.class_names(images.y[shown])]
+    title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
+    run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
+    origin = "of test/" if info.own_test else "taken from the labelled ones, since there is no test/"
+    print(f"{info.title}: {info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes")
+    print(f"{info.title}: {info.n_test} images to test with, {origin}; {len(info.skipped)} files left out")
+    print(f"{info.title}: see preview.png and skipped.csv in {folder}", flush=True)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from ssl_core import recipes
 from ssl_core.data import Task
+from ssl_core.datasets import DataError
 from ssl_core.experiment import Result
 
 from . import files
@@ -171,10 +172,13 @@ def finished(run: Run, outputs: str | Path) -> bool:
 
 
 def is_current(parameters: Mapping[str, object], digest: str) -> bool:
-    """Whether a run of these parameters has this fingerprint today; False if today's code knows no such run."""
+    """Whether a run of these parameters has this fingerprint today.
+
+    False if today's code knows no such run, or if its data set cannot be had.
+    """
     try:
         return fingerprint(Run(**parameters)) == digest
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, DataError):
         return False
 
 

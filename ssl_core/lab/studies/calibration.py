@@ -1,85 +1,154 @@
-"""How far a trained network can be trusted: from the probabilities that each run keeps of its test images."""
+"""How far can the confidence of a trained network be trusted?
 
+From the class probabilities that each run keeps of its test images; `Predictions` are those of several runs.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from ..runs import records
 from ..runs.records import Record
-from . import intervals
+from . import intervals, learning_curve, words
+from .study import Results, Study
+from .style import accuracy_of_error, new_figure, order, style
 
-Said = dict[tuple[str, int], dict[int, np.ndarray]]
+Predictions = dict[tuple[str, int], dict[int, np.ndarray]]  # by (recipe, number of labels) and seed: (N, C)
+
+ACCURACIES = (0.995, 0.999)  # that a network which may abstain should reach
 
 
-def said(run_records: list[Record], outputs: str | Path) -> Said:
-    """By (recipe, number of labels) and seed: the probabilities (N, C) of the test images, of runs that kept them."""
-    found: Said = {}
+def predictions(run_records: Iterable[Record], outputs: str | Path) -> Predictions:
+    """The class probabilities of the test images by the runs that kept them."""
+    kept: Predictions = {}
     for record in run_records:
         run = record.run
         if (probabilities := records.probabilities(run, outputs)) is not None:
-            found.setdefault((run.recipe, run.n_labels), {})[run.seed] = probabilities
-    return found
+            kept.setdefault((run.recipe, run.n_labels), {})[run.seed] = probabilities
+    return kept
 
 
-def pooled(said: Said, y: np.ndarray, n_labels: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By recipe, of all seeds at `n_labels` together: how sure of each answer, and whether it was right by the classes `y`."""
-    return {
-        recipe: (
-            np.concatenate([p.max(axis=1) for p in by_seed.values()]),
-            np.concatenate([p.argmax(axis=1) == y for p in by_seed.values()]),
-        )
-        for (recipe, n), by_seed in said.items()
+def pooled(predictions: Predictions, y: np.ndarray, n_labels: int) -> pd.DataFrame:
+    """The answers of all runs with `n_labels`: `recipe`, `n_labels`, `seed`, `confidence`, and `correct` by the classes
+    `y`.
+    """
+    tables = [
+        pd.DataFrame({"confidence": p.max(axis=1), "correct": p.argmax(axis=1) == y}).assign(recipe=recipe, n_labels=n, seed=seed)
+        for (recipe, n), by_seed in predictions.items()
+        for seed, p in by_seed.items()
         if n == n_labels
-    }
+    ]
+    columns = ["recipe", "n_labels", "seed", "confidence", "correct"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def coverage_in_words(pooled: dict[str, tuple[np.ndarray, np.ndarray]], n_labels: int, accuracies: tuple[float, ...]) -> str:
-    """On which share of the images each recipe is as accurate as each of `accuracies`, if it may abstain, Markdown."""
+def fewest(runs: pd.DataFrame, predictions: Predictions) -> int:
+    """The smallest number of labels, of runs with predictions, at which no draw missed a class; or the smallest of all."""
+    missed = runs[runs["n_labels"].isin([n for _, n in predictions])].groupby("n_labels")["missing_classes"].max()
+    complete = missed.index[missed == 0]
+    return int(min(complete if len(complete) else missed.index))
+
+
+def coverage(confidence: np.ndarray, correct: np.ndarray, accuracy: float) -> float:
+    """The largest share of the images, the most confident ones, that is answered with this `accuracy`; 0 if none is."""
+    covered, reached = intervals.selective(confidence, correct)
+    enough = np.flatnonzero(reached >= accuracy)
+    return float(covered[enough[-1]]) if len(enough) else 0.0
+
+
+def summarize(results: Results) -> pd.DataFrame:
+    """The answers at the smallest number of labels at which no draw missed a class."""
+    kept = predictions(results.records, results.outputs)
+    if not kept:
+        return pooled({}, np.array([]), 0)
+    return pooled(kept, results.y_test, fewest(results.runs, kept))
+
+
+def table(answers: pd.DataFrame) -> pd.DataFrame:
+    """A row for each recipe: accuracy, confidence and expected calibration error."""
+    rows = {}
+    for recipe in sorted(answers["recipe"].unique(), key=order):
+        own = answers[answers["recipe"] == recipe]
+        _, error = intervals.calibration(own["confidence"], own["correct"])
+        means = {
+            "accuracy": own["correct"].mean(),
+            "mean confidence": own["confidence"].mean(),
+            "calibration error": error,
+        }
+        rows[recipe] = {name: f"{100 * value:.2f}" for name, value in means.items()}
+    return pd.DataFrame(rows).T.rename_axis("recipe")
+
+
+def figure(answers: pd.DataFrame) -> Figure:
+    """Left: accuracy over confidence. Right: accuracy on the answered images over their share."""
+    drawn, ((left, right),) = new_figure(11, 4.4, 1, 2)
+    for recipe in sorted(answers["recipe"].unique(), key=order):
+        own = answers[answers["recipe"] == recipe]
+        _draw_calibration(left, own["confidence"], own["correct"], recipe)
+        _draw_coverage(right, own["confidence"], own["correct"], recipe)
+    left.plot([0, 1], [0, 1], color="black", linewidth=1)
+    left.set(xlabel="confidence (mean of a bin)", ylabel="accuracy (of the bin)", title="Calibration")
+    left.legend(fontsize=8)
+    right.set_xlim(50, 100.5)
+    right.set_yscale("log")
+    right.set_ylim(0.009, None)
+    right.invert_yaxis()
+    right.yaxis.set_major_formatter(FuncFormatter(accuracy_of_error))
+    right.set(xlabel="answered (% of the test images, the most confident first)", ylabel="accuracy on these (%)")
+    right.set_title("Accuracy if the network may abstain")
+    right.legend(fontsize=8)
+    counts = answers.groupby("recipe")["seed"].nunique()
+    drawn.suptitle(f"With {answers['n_labels'].iloc[0]} labels ({words.seeds(counts)})", fontsize=11)
+    return drawn
+
+
+def _draw_calibration(axis: Axes, confidence: pd.Series, correct: pd.Series, recipe: str) -> None:
+    bins, error = intervals.calibration(confidence, correct)
+    look = style(recipe)
+    axis.plot(bins["confidence"], bins["accuracy"], linestyle=look["linestyle"], color=look["color"], linewidth=1)
+    areas = 8 + 250 * bins["count"] / bins["count"].sum()
+    label = f"{recipe}: error {100 * error:.1f} points"
+    axis.scatter(bins["confidence"], bins["accuracy"], areas, color=look["color"], marker=look["marker"], label=label)
+
+
+def _draw_coverage(axis: Axes, confidence: pd.Series, correct: pd.Series, recipe: str) -> None:
+    covered, accuracy = intervals.selective(confidence, correct)
+    look = style(recipe)
+    error = (100 * (1 - accuracy)).clip(min=0.01)  # a logarithmic axis has no zero
+    axis.plot(100 * covered, error, color=look["color"], linestyle=look["linestyle"], label=recipe)
+
+
+def sentences(answers: pd.DataFrame, accuracies: Iterable[float] = ACCURACIES) -> str:
+    """The share of the images that each recipe answers with each of `accuracies`, if it may abstain, Markdown."""
     lines = []
-    for recipe, (confidence, right) in pooled.items():
-        coverage, accuracy = intervals.selective(confidence, right)
+    for (recipe, n_labels), own in answers.groupby(["recipe", "n_labels"], sort=False):
         shares = []
-        for wanted in accuracies:
-            enough = np.flatnonzero(accuracy >= wanted)
-            share = f"the surest **{100 * coverage[enough[-1]]:.1f} %**" if len(enough) else "no image"
-            shares.append(f"{100 * wanted:g} % on {share}")
+        for accuracy in accuracies:
+            share = coverage(own["confidence"], own["correct"], accuracy)
+            most = f"the most confident **{100 * share:.1f} %**" if share else "no image"
+            shares.append(f"{100 * accuracy:g} % accuracy on {most}")
         lines.append(f"- `{recipe}` with {n_labels} labels: {', '.join(shares)}.")
     return "\n".join(lines)
 
 
-def disagreements(said: Said, y: np.ndarray, one: str, two: str) -> pd.DataFrame:
-    """Two recipes on the same labels and the same test images, a row a run of each, by `n_labels` and `seed`.
-
-    `only_one` and `only_two` count the images that only one of them reads rightly; `p` is McNemar's.
-    """
-    rows = []
-    for (recipe, n), by_seed in sorted(said.items()):
-        for seed in sorted(set(by_seed) & set(said.get((two, n), {})) if recipe == one else ()):
-            right = [p.argmax(axis=1) == y for p in (by_seed[seed], said[two, n][seed])]
-            rows.append([n, seed, *intervals.mcnemar(*right)])
-    return pd.DataFrame(rows, columns=["n_labels", "seed", "only_one", "only_two", "p"])
-
-
-def disagreements_in_words(found: pd.DataFrame, one: str, two: str, level: float = 0.05) -> str:
-    """In how many pairs of runs one is better by more than chance explains, from what `disagreements` found, Markdown."""
-    sure = found["p"] < level
-    better, worse = (
-        int((sure & more).sum()) for more in (found["only_one"] > found["only_two"], found["only_one"] < found["only_two"])
-    )
-    pairs = f"Of {len(found)} pairs of runs `{one}` is better in **{better}** and `{two}` in **{worse}**"
-    return f"{pairs}, by more than chance explains (p below {level:g}); in {len(found) - better - worse} neither."
-
-
-def disagreement_table(found: pd.DataFrame, one: str, two: str) -> pd.DataFrame:
-    """What `disagreements` found for a reader: a row a pair of runs."""
-    table = found.assign(p=["< 0.001" if p < 0.001 else f"{p:.3f}" for p in found["p"]])
-    names = {"n_labels": "labels M", "only_one": f"only {one} is right", "only_two": f"only {two} is right"}
-    return table.rename(columns=names | {"p": "p-value (McNemar)"}).set_index("labels M")
-
-
-def fewest(results: pd.DataFrame, said: Said) -> int:
-    """The smallest number of labels, of runs with predictions, of which no draw missed a class; or the smallest of all."""
-    missed = results[results["n_labels"].isin([n for _, n in said])].groupby("n_labels")["missing_classes"].max()
-    covered = missed.index[missed == 0]
-    return int(min(covered if len(covered) else missed.index))
+STUDY = Study(
+    name="calibration",
+    question="How far can the confidence be trusted?",
+    grid=learning_curve.GRID,
+    summarize=summarize,
+    nothing="No run kept its predictions.",
+    table=table,
+    note="All test images and seeds together, per cent. *Calibration error*: the expected calibration error, in points.",
+    figure=figure,
+    reading="Left: on the diagonal a network is right as often as its confidence says; below it, it is overconfident. The"
+    " error is the expected calibration error, the mean gap over all answers (15 bins). The area of a mark "
+    "follows the number of answers in its bin; small marks scatter by chance. Right: at the right end every image"
+    " is answered; to the left, the least confident answers are left to a person.",
+    sentences=sentences,
+    needs_records=True,
+)

@@ -1,6 +1,6 @@
-"""What labels, computing and mistakes cost, and which number of labels is the cheapest in all.
+"""What do labels, computing and mistakes cost, and which number of labels is the cheapest in total?
 
-Money is in whatever unit the prices are given in. `results` is the table of `runs.table`.
+Money is in the unit of the prices.
 """
 
 from dataclasses import dataclass, fields
@@ -8,53 +8,72 @@ from math import isfinite
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from . import learning_curve, words
+from .study import Results, Study
+from .style import label_axis, new_figure, order, style
 
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What things cost. Raises ValueError for a price that is negative or not finite."""
+    """The prices. Raises ValueError for one that is negative or not finite."""
 
-    seconds_per_label: float = 5.0  # to look at an image, choose one of ten keys, and look again now and then
+    seconds_per_label: float = 5.0  # to look at an image, choose one of ten keys, and check now and then
     wage_per_hour: float = 20.0  # of the person who labels
     compute_per_hour: float = 0.05  # of one processor core, rented
-    cost_per_error: float = 0.1  # what one misread image costs later, say half a minute of somebody's time
-    future_images: float = 10_000  # how many images the trained network will read
+    cost_per_error: float = 0.1  # of one misclassified image, later: about half a minute of somebody's time
+    future_images: float = 10_000  # that the trained network will classify
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if not isinstance(value, int | float) or not isfinite(value) or value < 0:
-                raise ValueError(f"{field.name}={value!r}: must be a finite number from 0")
+                raise ValueError(f"{each.name}={value!r}: must be a finite number from 0")
 
     @property
     def label(self) -> float:
+        """The price of one label."""
         return self.seconds_per_label / 3600 * self.wage_per_hour
 
 
-def costs(results: pd.DataFrame, prices: Prices) -> pd.DataFrame:
-    """Per recipe and number of labels: what `labels`, `computing` and `errors` cost, and in all, `total`; means of `n` seeds."""
-    grouped = results.groupby(["recipe", "n_labels"])
+def read_prices(*prices: float) -> tuple[Prices | None, str]:
+    """The prices, in the order of their fields, and ""; or None and, in Markdown, why they cannot be used."""
+    try:
+        return Prices(*prices), ""
+    except ValueError as error:
+        return None, f"**No costs:** {error}"
+
+
+def costs(runs: pd.DataFrame, prices: Prices) -> pd.DataFrame:
+    """Per recipe and number of labels: the cost of `labels`, `computing` and `errors`, and their `total`; means of `n`
+    seeds.
+
+    `next tenth` is the cost in labels of 0.1 points, on the way from the size before; NaN where that step gained
+    nothing.
+    """
+    grouped = runs.groupby(["recipe", "n_labels"])
     table = grouped.agg(accuracy=("accuracy", "mean"), seconds=("seconds", "mean"), n=("seed", "nunique")).reset_index()
     table["labels"] = table["n_labels"] * prices.label
     table["computing"] = table["seconds"] / 3600 * prices.compute_per_hour
     table["errors"] = (1 - table["accuracy"]) * prices.future_images * prices.cost_per_error
     table["total"] = table["labels"] + table["computing"] + table["errors"]
-    # Of what a tenth of a point costs on the way from the size before, where the step gained anything.
     steps = table.groupby("recipe")[["labels", "accuracy"]].diff()
     table["next tenth"] = (steps["labels"] / (1000 * steps["accuracy"])).where(steps["accuracy"] > 0)
     return table
 
 
-def best_value(results: pd.DataFrame, prices: Prices, level: float = 0.9) -> dict[str, dict]:
-    """By recipe: the number of labels that was cheapest in all, its `total`, and what it might have been with other seeds.
+def best_value(runs: pd.DataFrame, prices: Prices, level: float = 0.9) -> dict[str, dict]:
+    """By recipe: the number of labels with the lowest total, that `total`, and an interval for other seeds.
 
-    `low` and `high` bound the cheapest sizes of 1000 tables whose seeds are drawn again, size by size, with replacement; they
-    are the value itself where every size has one seed.
+    `low` and `high` bound the cheapest size over 1000 bootstrap samples of the seeds of each size; they equal the value
+    where every size has one seed.
     """
-    found = {}
-    for recipe, rows in results.groupby("recipe"):
+    answers = {}
+    for recipe, rows in runs.groupby("recipe"):
         table = costs(rows, prices)
         cheapest = table.loc[table["total"].idxmin()]
         sizes, fixed = table["n_labels"].to_numpy(), (table["labels"] + table["computing"]).to_numpy()
@@ -63,11 +82,57 @@ def best_value(results: pd.DataFrame, prices: Prices, level: float = 0.9) -> dic
         choices = sizes[totals.argmin(axis=0)]
         low, high = np.quantile(choices, [(1 - level) / 2, (1 + level) / 2], method="nearest")
         value, total = int(cheapest["n_labels"]), float(cheapest["total"])
-        found[recipe] = {"value": value, "low": int(low), "high": int(high), "total": total}
-    return found
+        answers[recipe] = {"value": value, "low": int(low), "high": int(high), "total": total}
+    return answers
 
 
 def resampled(values: np.ndarray) -> np.ndarray:
-    """Means (RESAMPLES,) of `values` drawn again with replacement: the bootstrap, the same draws every time."""
+    """Means (RESAMPLES,) of bootstrap samples of `values`; the same samples every time."""
     draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
     return np.asarray(values)[draws].mean(axis=1)
+
+
+def summarize(results: Results, prices: Prices | None = None) -> pd.DataFrame:
+    """The costs of the comparable runs; no row without prices."""
+    return costs(results.runs, prices) if prices else pd.DataFrame()
+
+
+def table(costs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each recipe and number of labels."""
+    rows = costs.set_index(["recipe", "n_labels"]).drop(columns=["seconds", "n"]).rename_axis(["recipe", "labels M"])
+    return rows.map(lambda value: "–" if np.isnan(value) else f"{value:.3f}")
+
+
+def figure(costs: pd.DataFrame) -> Figure:
+    """The total cost over the number of labels, a line for each recipe, its minimum marked."""
+    drawn, ((axis,),) = new_figure(7.5, 4.2)
+    for recipe in sorted(costs["recipe"].unique(), key=order):
+        rows = costs[costs["recipe"] == recipe]
+        axis.plot(rows["n_labels"], rows["total"], label=recipe, **style(recipe))
+        cheapest = rows.loc[rows["total"].idxmin()]
+        ring = {"markersize": 15, "fillstyle": "none", "color": style(recipe)["color"]}
+        axis.plot(cheapest["n_labels"], cheapest["total"], "o", **ring)
+    labels = costs.drop_duplicates("n_labels").sort_values("n_labels")
+    axis.plot(labels["n_labels"], labels["labels"], color="black", linewidth=1, label="the labels alone")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda money, _: f"{money:g}"))
+    label_axis(axis, costs["n_labels"])
+    axis.set_ylabel("total cost (in the unit of the prices)")
+    axis.set_title(f"Total cost by number of labels (means of {words.seeds(costs['n'])}); a ring marks the cheapest")
+    axis.legend()
+    return drawn
+
+
+STUDY = Study(
+    name="cost",
+    question="What does it cost?",
+    grid=learning_curve.GRID,
+    summarize=summarize,
+    nothing="The prices cannot be used, so there are no costs.",
+    table=table,
+    note="In the unit of the prices. *next tenth*: the cost in labels of 0.1 points, on the way from the size before.",
+    figure=figure,
+    reading="On the left most of the money pays for mistakes, on the right for labels (the thin line). The ring marks the"
+    " cheapest size that was run. The further apart the rings of two recipes are, the more the choice of the "
+    "recipe is worth.",
+)

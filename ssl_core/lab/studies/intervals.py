@@ -29,9 +29,9 @@ class Estimate:
 def accuracy(values: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> Estimate:
     """The expected accuracy over seeds and over test sets, from one accuracy per seed, all on the same `n_test` images.
 
-    Two sources of chance add up: the seeds, s²/n, and the test images, p(1 − p)/n_test, which the seeds share and more seeds
-    do not lessen. The interval is Student's, with Welch's and Satterthwaite's degrees of freedom. (Where the seeds err on
-    different images it is a little too wide: their test noise is in both terms.)
+    Two sources of chance add up: the seeds, s²/n, and the test images, p(1 − p)/n_test, which the seeds share and more
+    seeds do not lessen. The interval is Student's, with Welch's and Satterthwaite's degrees of freedom. (Where the
+    seeds err on different images it is a little too wide: their test noise is in both terms.)
     """
     values = np.asarray(values, float)
     n, mean = len(values), values.mean()
@@ -68,10 +68,12 @@ def mcnemar(right_one: np.ndarray, right_two: np.ndarray) -> tuple[int, int, flo
 
 
 def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[pd.DataFrame, float]:
-    """Is a model right as often as it says? `confidence` (N,) is the probability of its answer, `right` whether that was true.
+    """Is a model right as often as it says? `confidence` (N,) is the probability of its answer, `right` whether that
+    was true.
 
-    Returns, for each of `bins` equal intervals of confidence that is not empty, the mean `confidence`, the `accuracy` and the
-    `count`; and the expected calibration error, the mean gap between the two, weighed by count (Guo et al. 2017, equation 3).
+    Returns, for each of `bins` equal intervals of confidence that is not empty, the mean `confidence`, the `accuracy`
+    and the `count`; and the expected calibration error, the mean gap between the two, weighed by count (Guo et al.
+    2017, equation 3).
     """
     which = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
     table = pd.DataFrame({"bin": which, "confidence": confidence, "right": right}).groupby("bin")
@@ -83,7 +85,8 @@ def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tu
 
 
 def selective(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """If a model may abstain from what it is least sure of: coverage, ascending to 1, and its accuracy on what it answers.
+    """If a model may abstain from what it is least sure of: coverage, ascending to 1, and its accuracy on what it
+    answers.
 
     Both (N,); the first entry is the surest image alone (selective prediction; Geifman & El-Yaniv 2017).
     """
@@ -103,13 +106,14 @@ def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> 
 
 
 class Forecast:
-    """The learning curve as a saturating power law, error(M) = a·M^(−b) + c, fitted to a few sizes; it knows how unsure it is.
+    """The learning curve as a saturating power law, error(M) = a·M^(−b) + c, fitted to a few sizes; it knows how unsure
+    it is.
 
-    Three parameters from four or five sizes are not one curve but many. Tens of thousands are drawn (a Sobol sequence: the
-    same every time): log a and log c evenly, c, the error that no label cures, up to the best measured, and b evenly from
-    0 to 2. Each is weighed by how well it meets what was measured, allowing for the interval of each mean and for a curve
-    that is `MISFIT` off the law. What the weighted curves say of another size is the forecast. (Kaplan et al. 2020, and Hestness
-    et al. 2017, for the law; the method is Bayes' rule by importance sampling.)
+    Three parameters from four or five sizes are not one curve but many. Tens of thousands are drawn (a Sobol sequence:
+    the same every time): log a and log c evenly, c, the error that no label cures, up to the best measured, and b
+    evenly from 0 to 2. Each is weighed by how well it meets what was measured, allowing for the interval of each mean
+    and for a curve that is `MISFIT` off the law. What the weighted curves say of another size is the forecast. (Kaplan
+    et al. 2020, and Hestness et al. 2017, for the law; the method is Bayes' rule by importance sampling.)
     """
 
     def __init__(self, accuracies: dict[int, np.ndarray], n_test: int = N_TEST):
@@ -144,7 +148,9 @@ class Forecast:
         return self._summary(1 - self._errors([n_labels])[:, 0], level)
 
     def run(self, n_labels: int, n_seeds: int = 1, level: float = 0.9) -> Estimate:
-        """What the mean of `n_seeds` runs at `n_labels` would measure: as `accuracy`, and the chance of seeds and test set."""
+        """What the mean of `n_seeds` runs at `n_labels` would measure: as `accuracy`, and the chance of seeds and test
+        set.
+        """
         error = self._errors([n_labels])[:, 0]
         noise = np.sqrt(error * (1 - error) / self.n_test + error**2 * (self.spread**2 / n_seeds + MISFIT**2))
         return self._summary(1 - error - self.chance * noise, level)

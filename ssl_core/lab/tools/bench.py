@@ -30,11 +30,10 @@ from ssl_core.datasets import fetch
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores
 from ssl_core.model import init_net
-from ssl_core.report_loop import printed_step as printed_step  # re-exported
 
 from ..page import reference
 from ..runs import files, graph_cache, notebook, records
-from ..studies import plots
+from ..studies import speed
 
 RATIOS = {
     "throughput_ratio": "images per second in training, relative to the report's loop as printed",
@@ -329,7 +328,7 @@ def command(args: argparse.Namespace) -> None:
             measured["seconds_to"] = seconds_to(Path(folder))
     for folder in [outputs] + [files.REFERENCE] * args.reference:
         files.write_atomically(folder / "bench.json", json.dumps(measured, indent=1) + "\n")
-        plots.bench(measured).savefig(folder / "bench.png", dpi=150)
+        speed.figure(measured).savefig(folder / "bench.png", dpi=150)
     if args.reference:
         reference.place({"bench": f"{table(measured)}\n\n{sentences(measured)}"})
     print(f"{table(measured)}\n\n{sentences(measured)}\n\nbench: written to {outputs / 'bench.json'}")

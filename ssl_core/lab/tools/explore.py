@@ -3,16 +3,15 @@
 Each method of `Explorer` is a view; `show_with_controls` puts menus and sliders for its arguments above it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown, display
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
@@ -24,7 +23,8 @@ from ssl_core.datasets import describe
 
 from ..runs import files, graph_cache, records
 from ..runs.records import Record
-from ..studies import answers, budget, cost, plots
+from ..studies import answers, class_recall, confusion, cost, run_figures, words
+from ..studies.style import new_figure, order
 from . import predict
 
 MAPPED = 1000  # test images on a map
@@ -123,7 +123,7 @@ class Explorer:
         if not runs:
             raise LookupError(f"no finished run of data={data_name!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
         self.outputs, self.images = outputs, data.load(data_name, files.DATA)
-        runs.sort(key=lambda record: (plots.order(record.row["recipe"]), record.row["n_labels"], record.row["seed"]))
+        runs.sort(key=lambda record: (order(record.row["recipe"]), record.row["n_labels"], record.row["seed"]))
         self.records = {_name(record): record for record in runs}
         self.results = records.table(records.select(runs, data_name, draw))
 
@@ -145,18 +145,16 @@ class Explorer:
         """The test accuracy, and the loss and its terms during training."""
         record = self.records[run]
         accuracy = f"**{100 * record.accuracy:.2f} %** test accuracy, after {record.seconds:.0f} s of training"
-        return Markdown(accuracy), plots.loss_curves(record.history, record.recipe["weights"])
+        return Markdown(accuracy), run_figures.loss_curves(record.history, record.recipe["weights"])
 
     def confusion(self, run: str) -> Figure:
         """The confusion matrix."""
-        return plots.confusion_matrix(np.array(self.records[run].confusion), self.images.classes, run)
+        return run_figures.confusion_matrix(np.array(self.records[run].confusion), self.images.classes, run)
 
     def recall(self, recipe: str) -> Figure:
         """The recall of each class over the number of labels."""
-        counts = budget.confusions(list(self.records.values()))
-        recalls = {key: each.diagonal() / each.sum(axis=1).clip(1) for key, each in counts.items()}
-        sizes = [record.row["n_labels"] for record in self.records.values() if record.row["recipe"] == recipe]
-        return plots.recall_by_labels(recalls, self.images.classes, recipe, plots.seeds(Counter(sizes).values()))
+        runs = [record for record in self.records.values() if record.row["recipe"] == recipe]
+        return class_recall.figure(class_recall.recall(confusion.counts(runs, self.images.classes)))
 
     def cell(self, run: str, true: str, predicted: str) -> Figure | Markdown:
         """The test images of one cell of the confusion matrix, the most confident predictions first."""
@@ -172,7 +170,7 @@ class Explorer:
         title = f"{run}: {len(index)} times {true} classified as {predicted}"
         title += f", the {SHOWN} most confident" if len(index) > SHOWN else ""
         index = index[:SHOWN]
-        return plots.images(self.images.x_test[index], [f"{100 * c:.0f} %" for c in confidence[index]], 10, title=title)
+        return run_figures.images(self.images.x_test[index], [f"{100 * c:.0f} %" for c in confidence[index]], 10, title=title)
 
     @cache  # noqa: B019 - an explorer lives as long as its notebook
     def probabilities(self, run: str) -> Tensor | None:
@@ -189,9 +187,9 @@ class Explorer:
         """The predictions of two runs for a drawing, the `value` of a pad; as long as it is empty, for a test image."""
         x, title = self._drawing(drawing)
         by_run = {run: self.trained(run).probabilities(x)[0] for run in dict.fromkeys((one, other))}
-        names = [budget.plain(name) for name in self.images.classes]
+        names = [words.plain(name) for name in self.images.classes]
         labels = "; ".join(f"{run}: **{names[p.argmax()]}** ({100 * p.max():.0f} %)" for run, p in by_run.items())
-        return Markdown(f"{title}. {labels}"), plots.answers(x, title, by_run, self.images.classes)
+        return Markdown(f"{title}. {labels}"), run_figures.answers(x, title, by_run, self.images.classes)
 
     def _drawing(self, drawing: str) -> tuple[Tensor, str]:
         """The drawing as an image (1, C, 28, 28), or a test image if nothing is drawn; and a title."""
@@ -215,10 +213,9 @@ class Explorer:
         x = torch.cat([self.images.x_test[:MAPPED], self.images.x[labeled]])
         y = torch.cat([self.images.y_test[:MAPPED], self.images.y[labeled]]).numpy()
         points = TSNE(random_state=0, init="pca").fit_transform(train.embed(self.trained(run).model, x).numpy())
-        figure, axis = plt.subplots(figsize=(7.5, 6))
+        figure, ((axis,),) = new_figure(7.5, 6)
         _draw_map(axis, points, y, np.arange(len(x)) >= len(x) - len(labeled), self.images.classes)
         axis.set(xticks=[], yticks=[], title=f"{run}: images that the network finds alike are near each other")
-        plt.close(figure)
         return figure
 
     def _labeled(self, run: str) -> Tensor:
@@ -242,7 +239,7 @@ class Explorer:
         images, generator = self.images.x[:8], torch.Generator().manual_seed(0)
         rows = [images, *(augment(images, generator) for _ in range(3))]
         titles = [name for name in ("image", "copy 1", "copy 2", "copy 3") for _ in range(8)]
-        return plots.images(torch.cat(rows), titles, columns=8)
+        return run_figures.images(torch.cat(rows), titles, columns=8)
 
     def budget(
         self, cents_per_label: float, cents_per_error: float, future_images: int, target_accuracy: float
@@ -252,8 +249,8 @@ class Explorer:
             return Markdown("No run of today's code by a recipe that can be compared: `make sweep` trains them."), Markdown("")
         # A label's price as a wage: one hour for each.
         prices = cost.Prices(3600, cents_per_label / 100, 0.05, cents_per_error / 100, future_images)
-        sentences = answers.in_words(answers.answers(self.results, prices, target_accuracy / 100), prices)
-        return Markdown(sentences), plots.total_cost(cost.costs(self.results, prices))
+        sentences = answers.sentences(answers.answers(self.results, prices, target_accuracy / 100), prices)
+        return Markdown(sentences), cost.figure(cost.costs(self.results, prices))
 
 
 def _is_plain(record: Record, data_name: str, draw: str) -> bool:
@@ -269,9 +266,9 @@ def _name(record: Record) -> str:
 
 def _draw_map(axis: Axes, points: np.ndarray, y: np.ndarray, labeled: np.ndarray, classes: tuple[str, ...]) -> None:
     """Draws test images as points (N, 2) in the colour of their class, and rings around the labelled ones."""
-    for c, name in enumerate(classes[: plots.MOST_ROWS]):
+    for c, name in enumerate(classes[: run_figures.MOST_ROWS]):
         members = points[(y == c) & ~labeled]
-        axis.scatter(*members.T, s=8, color=plt.cm.tab20(c % 20), label=name, alpha=0.7)
+        axis.scatter(*members.T, s=8, color=colormaps["tab20"](c % 20), label=name, alpha=0.7)
         if len(members):  # the name at the centre, for readers who can't tell the colours apart
             axis.text(*np.median(members, axis=0), name, ha="center", va="center", weight="bold", path_effects=OUTLINED)
     axis.scatter(*points[labeled].T, s=30, facecolors="none", edgecolors="black", linewidths=0.8, label="labelled")

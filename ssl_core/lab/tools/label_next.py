@@ -22,7 +22,7 @@ from ssl_core.datasets.checks import check_n_labels, check_seed, check_whole
 from ssl_core.graph import Neighbors, Selection
 
 from ..runs import files, graph_cache, sweep
-from ..studies import plots
+from ..studies import run_figures
 
 COLUMNS = ["label", "cluster", "images_in_cluster", "similarity", "why"]
 PER_SHEET = 100  # images
@@ -108,7 +108,7 @@ def write_sheets(pool: Pool, names: list[object], outputs: Path) -> None:
         part = names[start : start + PER_SHEET]
         titles = [str(name).rsplit("/", 1)[-1][-14:] for name in part]
         x = pool.images.x[[pool.number(name) for name in part]]
-        figure = plots.images(x, titles, columns=10, title=f"To be labelled, by {pool.column}")
+        figure = run_figures.images(x, titles, columns=10, title=f"To be labelled, by {pool.column}")
         figure.savefig(outputs / (f"label_next_{sheet}.png" if len(names) > PER_SHEET else "label_next.png"))
 
 
@@ -148,7 +148,7 @@ def labeled_sheet(images: Images, index: Tensor, title: str) -> Figure:
     missing = [name for c, name in enumerate(images.classes) if c not in images.y[index]]
     print(f"classes without a label: {', '.join(missing) or 'none'}")
     first = index[:100]
-    return plots.images(images.x[first], images.class_names(images.y[first]), columns=10, title=title)
+    return run_figures.images(images.x[first], images.class_names(images.y[first]), columns=10, title=title)
 
 
 def cluster_table(images: Images, selection: Selection) -> pd.DataFrame:
@@ -186,7 +186,7 @@ def confusion_sheets(images: Images, neighbors: Neighbors, predictions: dict[str
         for true, predicted, index in confusions(images.y, predicted_classes)[:1]:
             pair = f"{images.classes[true]} classified as {images.classes[predicted]}"
             typical = index[neighbors.similarity[index].mean(dim=1).argsort(descending=True)[:10]]
-            yield plots.images(images.x[typical], [""] * len(typical), 10, title=f"{name}: {pair}, {len(index)} times")
+            yield run_figures.images(images.x[typical], [""] * len(typical), 10, title=f"{name}: {pair}, {len(index)} times")
 
 
 def compare(images: Images, neighbors: Neighbors, sizes: Iterable[int], n_seeds: int) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from ..runs import files, graph_cache, records
 from ..runs.fingerprint import fingerprint
 from ..runs.progress import text, to_go
 from ..runs.spec import Run, training_device
-from ..studies import plots
+from ..studies import run_figures
 
 History = list[dict[str, float]]
 
@@ -41,7 +41,7 @@ class Panel:
         self.line.update(Markdown(f"`{self.run}` · {line}"))
 
     def draw(self) -> None:
-        self.curves.update(plots.loss_curves(self.history, self.settings.weights) if self.history else Markdown(""))
+        self.curves.update(run_figures.loss_curves(self.history, self.settings.weights) if self.history else Markdown(""))
 
     def on_epoch(self, row: dict[str, float], epochs: int) -> None:
         """Adds an epoch; those before a checkpoint are in the history already."""

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from ssl_core.data import FOLDS
-from ssl_core.lab import labels, plots, stats
+from ssl_core.datasets.checks import FOLDS
+from ssl_core.lab.studies import cross_validation, draws, intervals, label_noise, words
 
 
 def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, fold=0, held_out=np.nan, missing=0):
@@ -27,45 +27,51 @@ def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, 
 
 def test_draws_are_compared_where_there_are_several():
     rows = [row(0.8, 20, seed=s, missing=s) for s in (0, 1)] + [row(0.98 + s / 100, 20, seed=s, draw="typical") for s in (0, 1)]
-    found = labels.by_draw(pd.DataFrame([*rows, row(0.99, 50)]))
+    found = draws.by_draw(pd.DataFrame([*rows, row(0.99, 50)]))
     assert found["n_labels"].tolist() == [20, 20] and found["draw"].tolist() == ["random", "typical"]
     assert found["worst"].tolist() == [0.8, 0.98] and found["missed"].tolist() == [1, 0]
-    table = labels.draw_table(found)
+    table = draws.table(found)
     assert table.loc[(20, "best")].tolist() == ["80.00 ± 0.00 (2), 1 missed a class", "98.50 ± 0.71 (2)"]
-    assert plots.draws(found).axes
+    assert draws.sentences(found) == "- `best` with typical instead of random labels, in points: +18.50 with 20."
+    assert draws.figure(found).axes
 
 
 def test_wrong_labels_cost_what_the_same_seeds_lose():
     rows = [row(0.99 - w * (1 + s), seed=s, wrong=w) for s in (0, 1) for w in (0.0, 0.1)]
-    found = labels.by_label_noise(pd.DataFrame([*rows, row(0.5, seed=2, wrong=0.1), row(0.9, recipe="supervised")]))
+    found = label_noise.by_label_noise(pd.DataFrame([*rows, row(0.5, seed=2, wrong=0.1), row(0.9, recipe="supervised")]))
     assert found["recipe"].tolist() == ["best", "best"] and found["label_noise"].tolist() == [0.0, 0.1]
     assert found["loss"].tolist() == pytest.approx([0, 0.15]) and found["n"].tolist() == [2, 2]
     assert found["mean"].tolist() == pytest.approx([0.99, 0.84]), "a seed without right labels is left out"
-    assert labels.label_noise_table(found).index.tolist() == ["0 %", "10 %"]
-    assert plots.label_noise(found).axes
+    assert label_noise.table(found).index.tolist() == ["0 %", "10 %"]
+    assert words.flat(label_noise.table(found)).columns.tolist() == ["best, M = 50"]
+    assert label_noise.sentences(found) == "- `best` with 50 labels loses, in points: 15.00 at 10 %."
+    assert label_noise.figure(found).axes
 
 
 def test_an_estimate_counts_every_label_once_and_needs_all_folds():
     # Of 52 labels the first two folds hold back eleven, the others ten: one mistake in each.
     sizes = [11, 11, 10, 10, 10]
     folds = [row(0.5, 52, fold=f, held_out=(n - 1) / n) for f, n in enumerate(sizes, 1)]
-    found = labels.cross_validated(pd.DataFrame([row(0.97, 52), *folds, row(0.9, 60), row(0.9, 60, fold=1, held_out=1.0)]))
+    found = cross_validation.cross_validated(
+        pd.DataFrame([row(0.97, 52), *folds, row(0.9, 60), row(0.9, 60, fold=1, held_out=1.0)])
+    )
     assert len(found) == 1 and found.loc[0, "estimate"] == pytest.approx(47 / 52) and found.loc[0, "truth"] == 0.97
-    assert (found.loc[0, "low"], found.loc[0, "high"]) == stats.proportion(47, 52) and len(folds) == FOLDS
-    table = labels.cross_validation_table(found)
-    assert table.loc[("best", 52), "estimated"] == "90.38" and table.iloc[0, -1].endswith("0 of 1 hold it")
-    assert plots.cross_validation(found).axes
+    assert (found.loc[0, "low"], found.loc[0, "high"]) == intervals.proportion(47, 52) and len(folds) == FOLDS
+    table = cross_validation.table(found)
+    assert table.loc[("best", 52), "estimated"] == "90.38" and table.iloc[0, -1] == "0 of 1"
+    assert cross_validation.sentences(found) == "0 of 1 intervals contain the accuracy on the test images."
+    assert cross_validation.figure(found).axes
 
 
 def test_nothing_to_compare_is_an_empty_table():
     plain = pd.DataFrame([row(0.99), row(0.9, recipe="supervised")])
-    assert all(len(found(plain)) == 0 for found in (labels.by_draw, labels.by_label_noise, labels.cross_validated))
+    assert all(len(found(plain)) == 0 for found in (draws.by_draw, label_noise.by_label_noise, cross_validation.cross_validated))
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1), level=st.sampled_from([0.5, 0.9, 0.95]))
 def test_wilsons_interval_is_where_the_score_test_changes_its_mind(n, share, level):
     right = round(share * n)
-    low, high = stats.proportion(right, n, level)
+    low, high = intervals.proportion(right, n, level)
     # (p̂ − p)² = z²·p·(1 − p)/n, a quadratic equation in p
     spread = norm.ppf((1 + level) / 2) ** 2 / n
     roots = np.roots([1 + spread, -2 * right / n - spread, (right / n) ** 2]).real

@@ -1,0 +1,1 @@
+"""The results page, the site, the generated tables and the reference."""

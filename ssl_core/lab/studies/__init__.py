@@ -1,0 +1,1 @@
+"""Questions about many runs, one file each; registry.py finds them."""

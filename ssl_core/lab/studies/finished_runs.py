@@ -1,0 +1,48 @@
+"""The runs themselves: a list with links to their notebooks, and those whose draw missed a class."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ssl_core.datasets import describe
+
+from ..runs.records import Record
+from ..runs.spec import Run
+from .study import Results
+from .words import percent
+
+
+def run_list(results: Results) -> str:
+    """Every comparable run as a table in Markdown; with a link to its notebook if its record is there."""
+    linked = bool(results.records)
+    lines = ["| labels M | recipe | seed | accuracy | seconds |", "| ---: | --- | ---: | ---: | ---: |"]
+    lines = [f"{line} {cell} |" for line, cell in zip(lines, ("notebook", "---"), strict=True)] if linked else lines
+    for row in results.runs.sort_values(["n_labels", "recipe", "seed"]).itertuples():
+        line = f"| {row.n_labels} | {row.recipe} | {row.seed} | {100 * row.accuracy:.2f} % | {row.seconds:.0f} |"
+        run = Run(row.n_labels, row.recipe, row.seed, row.data, row.draw)
+        lines.append(f"{line} [as it ran]({run}/train.ipynb) |" if linked else line)
+    return "\n".join(lines)
+
+
+def scope_sentence(results: Results) -> str:
+    """How many finished runs are not among the comparable ones, Markdown; "" if all are."""
+    if not results.left_out:
+        return ""
+    reasons = "of other data, selections, recipes or code, or with label noise or withheld folds"
+    return f"*Not counted here: {results.left_out} other runs ({reasons}).*"
+
+
+def missing_sentence(runs: pd.DataFrame) -> str:
+    """How many runs lacked the label of some class, Markdown."""
+    return f"{(runs['missing_classes'] > 0).sum()} of {len(runs)} runs had no label of at least one class."
+
+
+def missing_table(records: Iterable[Record]) -> pd.DataFrame:
+    """The runs whose draw left a class without a label."""
+    rows = []
+    for record in records:
+        classes = describe(record.parameters["data"]).classes
+        if missing := ", ".join(classes[c] for c in record.missing_classes):
+            rows.append({**record.parameters, "without a label": missing, "accuracy": percent(record.accuracy)})
+    columns = ["n_labels", "recipe", "seed", "without a label", "accuracy"]
+    return pd.DataFrame(rows, columns=columns).set_index("n_labels").rename_axis(index="labels M")

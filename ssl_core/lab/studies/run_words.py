@@ -1,0 +1,70 @@
+"""One run in sentences, Markdown: what the training notebook tells."""
+
+import torch
+from torch import Tensor
+
+from ssl_core.experiment import Result
+
+from ..runs.spec import Run
+from .words import plain
+
+
+def candidates_sentences(candidates: Tensor, y: Tensor) -> str:
+    """How far the graph narrows down the class of each unlabelled image, and how often it is right.
+
+    `candidates` is (N, C), `y` (N,) the true classes. Without the second part if some class is not known, −1.
+    """
+    if not len(y):
+        return "No image is without a label: there is nothing to narrow."
+    single = candidates.sum(dim=1) == 1
+    share = f"**{100 * single.float().mean():.1f} %** of the unlabelled images have a single candidate"
+    if (y < 0).any():
+        return f"{share}."
+    kept = candidates[torch.arange(len(y)), y]
+    return (
+        f"{share}, and for {100 * kept[single].float().mean():.2f} % of these it is the true class. Of all unlabelled images,"
+        f" {100 * kept.float().mean():.2f} % have the true class among their candidates."
+        " (These shares use labels that training never sees.)"
+    )
+
+
+def prior_sentences(prior: Tensor, classes: tuple[str, ...], *, uniform: bool) -> str:
+    """The class frequencies (C,) that the graph estimates; of many classes the six most and the six least frequent.
+
+    `uniform`: training assumes equal frequencies instead.
+    """
+    order = prior.argsort(descending=True, stable=True).tolist()
+    shown = order if len(order) <= 12 else [*order[:6], *order[-6:]]
+    shares = ", ".join(f"{plain(classes[c])} {100 * prior[c]:.1f}" for c in shown)
+    used = "Training assumes equally frequent classes" if uniform else "Training estimates the class frequencies"
+    return f"{used}; by the graph, in per cent: {shares}."
+
+
+def metrics_list(result: Result, classes: tuple[str, ...]) -> str:
+    """The measurements of an experiment, before and after training, as a list."""
+    lines, views = [], result.training.recipe.tta_views
+    for name, evaluation in (("untrained", result.untrained), ("trained", result.trained)):
+        correct, n = int(evaluation.correct.sum()), len(evaluation.correct)
+        lines.append(f"- {name}: average NLL {evaluation.nll:.4f}, accuracy {correct}/{n} ({100 * evaluation.accuracy:.2f} %)")
+    if views:
+        once = 100 * list(result.test_accuracy.values())[-1]
+        lines.append(f"- without test-time augmentation {once:.2f} %; the accuracy above averages {1 + views} views")
+    recall = ", ".join(f"{plain(c)} {100 * r:.1f}" for c, r in zip(classes, result.trained.recall.tolist(), strict=True))
+    lines.append(f"- recall of each class, per cent: {recall}")
+    if result.held_out:
+        correct, n = int(result.held_out.correct.sum()), len(result.held_out.correct)
+        lines.append(f"- on the labels held out: {correct}/{n} ({100 * result.held_out.accuracy:.2f} %)")
+    return "\n".join(lines)
+
+
+def run_sentences(run: Run, untrained: float, trained: float, seconds: float, missing: list[str]) -> str:
+    """The result of one run; `untrained` and `trained` are accuracies, `missing` names the classes without a label."""
+    sentences = [
+        f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained:.2f} %** of the test images correctly,"
+        f" against {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
+    ]
+    if missing:
+        sentences.append(f"No label covers {', '.join(map(plain, missing))}: the network cannot learn such a class.")
+    if run.smoke:
+        sentences.append("*This was a smoke run: the numbers mean nothing.*")
+    return " ".join(sentences)

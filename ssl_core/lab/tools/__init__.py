@@ -1,0 +1,1 @@
+"""What people work with: explore, watch, label next, predict, bench."""
