@@ -86,11 +86,12 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
             failures = sweep(grid, outputs, executor, threads)
             for each, error in failures:
                 print(f"FAILED {each.run}: {error}\n  see {each.failed / 'train.ipynb'}")
-            then()
+            try:
+                then()
+            except (OSError, NotebookFailed, ValueError, LookupError) as error:
+                problem = f"the results page could not be built, `make results` tries again: {error}"
         except KeyboardInterrupt:
             sys.exit(f"{args.command}: interrupted; finished runs are kept, and the same command resumes")
-        except (OSError, NotebookFailed, ValueError, LookupError) as error:
-            problem = f"the results page could not be built, `make results` tries again: {error}"
     if failures:
         also = f"; {problem}" if problem else ""
         sys.exit(f"{args.command}: {len(failures)} of {len(grid)} runs failed; the same command tries them again{also}")
