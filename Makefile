@@ -1,4 +1,4 @@
-# `make` alone lists what can be made. Everything is set up on the way, in .venv and data/.
+# `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
 LABELS  ?= 6000 2000 1000 500 250 50
 RECIPES ?= supervised published best
@@ -17,23 +17,32 @@ IMAGES  ?=
 TARGET  ?= 0.99
 ONNX    ?=
 LAB     ?=
+TORCH   ?=
 
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
-SWEEP   := $(BIN)/python -m ssl_core.lab.sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
+DEV     := $(VENV)/.ready-dev
+COMMAND := $(BIN)/python -m ssl_core.lab
+SWEEP   := $(COMMAND) sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
+PYTEST  := $(BIN)/python -m pytest
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
+CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
 export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB PYTHON
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB TORCH PYTHON
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
-$(error unknown variable $(strip $(UNKNOWN)): allowed is $(VARIABLES))
+$(error unknown variable $(strip $(UNKNOWN)): must be one of $(VARIABLES))
+endif
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH='$(TORCH)': must be cpu, or nothing)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict lab site test test-faults test-browser smoke ablation trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict lab site test test-fast test-faults test-browser check smoke ablation label-studies trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -42,67 +51,87 @@ help:  ## this list
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
 	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
 
-setup: $(READY)  ## make .venv with everything that is needed, and fetch the data
+setup: $(READY)  ## make .venv and fetch MNIST; TORCH=cpu takes PyTorch's smaller build without CUDA
 
 sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
 	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --outputs "$$OUTPUTS"
 
-results: $(READY)  ## build outputs/results.html again, without training; other prices in SET="wage_per_hour=30"
-	@$(BIN)/python -m ssl_core.lab.page --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
+results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
+	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
 
-label-next: $(READY)  ## which N images to label next, without any label: outputs/label_next.csv and .png
-	@$(BIN)/python -m ssl_core.lab.choose --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS"
+label-next: $(READY)  ## select the N images to label next, without any label: outputs/label_next.csv and .png
+	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS"
 
-predict: $(READY)  ## what the finished run RUN=outputs/… says of the images in IMAGES=folder, or of those it had no label of
-	@$(BIN)/python -m ssl_core.lab.predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
+predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, with the finished run RUN=outputs/…
+	@$(COMMAND) predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
 
 lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
-	@$(BIN)/python -m ssl_core.lab lab
+	@$(COMMAND) lab
 	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/outputs/lab/notebooks/train.ipynb $(LAB)
 
-site: $(READY)  ## build a static site of executed notebooks and results: outputs/site/index.html (five minutes)
-	@$(BIN)/python -m ssl_core.lab site
+site: $(READY)  ## build a static site of executed notebooks and results: outputs/site/index.html (5 minutes)
+	@$(COMMAND) site
 
-test: $(READY)  ## run all tests
-	@$(BIN)/python -m pytest tests
+test: $(DEV)  ## run all tests
+	@$(PYTEST) $(PARALLEL) tests
 
-test-faults: $(READY)  ## kill sweeps at a hundred random moments, and other faults; see that nothing is lost (half an hour)
-	@KILLS=100 $(BIN)/python -m pytest -n0 -s --timeout 3600 tests/test_faults.py tests/test_cluster.py
+test-fast: $(DEV)  ## run the tests that need no network, browser, cluster or notebook: under a minute
+	@$(PYTEST) $(PARALLEL) -m 'not (slow or network or browser or cluster or notebooks)' tests
 
-test-browser: $(READY)  ## the results page and the notebooks in a headless Chromium (apt install chromium)
-	@$(BIN)/python -m pytest -n0 -rs tests/test_browser.py tests/test_browser_lab.py
+test-faults: $(DEV)  ## kill sweeps at 100 random moments, cause other faults, count what is lost (half an hour)
+	@KILLS=100 $(PYTEST) -s --timeout 3600 tests/system/test_faults.py tests/system/test_cluster.py
 
-smoke: $(READY)  ## the whole path in about a minute, a few steps a run, into outputs/smoke
+test-browser: $(DEV)  ## test the results page and the notebooks in Chromium, without a window (apt install chromium)
+	@$(PYTEST) -rs tests/system/test_browser.py tests/system/test_browser_lab.py
+
+check: $(DEV)  ## check style, types, declared imports and spelling; no test is run
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/deptry ssl_core
+	@$(BIN)/codespell
+	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+smoke: $(READY)  ## try the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke
 
-ablation: $(READY)  ## what each ingredient of the recipes is worth: outputs/ablation.html (three hours on two cores)
+ablation: $(READY)  ## measure what each ingredient of the recipes is worth: outputs/ablation.html (3 hours on two cores)
 	@$(SWEEP) --study ablation --outputs "$$OUTPUTS"
 
-label-studies: $(READY)  ## which images to label, label noise, accuracy without test images: outputs/label_studies.html (two hours)
+label-studies: $(READY)  ## measure label noise, selection of labels, cross-validation: outputs/label_studies.html (2 hours)
 	@$(SWEEP) --study draws label_noise cross_validation --outputs "$$OUTPUTS"
 
 trust: label-studies  ## the former name of label-studies
 
-reference: $(READY)  ## make everything that the pages show, and renew outputs/reference (eight hours on two cores)
-	@$(BIN)/python -m ssl_core.lab reference --outputs "$$OUTPUTS" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
+reference: $(READY)  ## make everything that the pages show, and renew outputs/reference (8 hours on two cores)
+	@$(COMMAND) reference --outputs "$$OUTPUTS" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 
-bench: $(READY)  ## how fast it is, beside what the machine can do: outputs/bench.json (twenty minutes; nothing else may run)
-	@$(BIN)/python -m ssl_core.lab.bench --outputs "$$OUTPUTS"
+bench: $(READY)  ## measure speed, beside what the machine can do: outputs/bench.json (20 minutes; nothing else may run)
+	@$(COMMAND) bench --outputs "$$OUTPUTS"
 
-certify: $(READY)  ## keep what the code of SINCE=commit finished, if a few steps of each recipe show that no number changed
-	@$(BIN)/python -m ssl_core.lab.certify --since "$$SINCE"
+certify: $(READY)  ## keep runs finished by the code of SINCE=commit, if no probe shows a changed number
+	@$(COMMAND) certify --since "$$SINCE"
 
-clean:  ## remove .venv, caches and fetched data; results stay
+clean:  ## remove .venv, caches and fetched data; results are kept
 	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs data/folders .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A virtual environment that is complete has the stamp; one that is not is made anew.
+# The stamp says that the virtual environment is complete; without it, one is made from scratch.
 $(READY): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo 'setup: $(PYTHON) is not there; install it: apt install python3 python3-venv'; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: needs Python 3.11 or newer; name one with PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo 'setup: this Python lacks its venv module; install it: apt install python3-venv'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	@echo 'setup: installing into $(VENV), about 6 GB: one minute to ten'
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
-	$(BIN)/python -c 'from ssl_core.fetch import fetch; fetch("mnist")'
+	@index='$(if $(TORCH),$(CPU_INDEX))'; size='5.5 GB'; \
+	if [ -n "$$index" ]; then \
+	    if $(BIN)/python -c "import urllib.request as u; u.urlopen('$$index/torch/', timeout=20)" 2>/dev/null; then size='1.5 GB'; \
+	    else index=; echo 'setup: TORCH=cpu: $(CPU_INDEX) cannot be reached; PyTorch comes from PyPI, with CUDA'; fi; \
+	fi; \
+	echo "setup: installing into $(VENV), about $$size: 1 to 10 minutes"; \
+	$(BIN)/python -m pip install --disable-pip-version-check $${index:+--extra-index-url "$$index"} --editable .
+	$(BIN)/python -c 'from ssl_core.datasets import fetch; fetch("mnist")'
+	@touch $@
+
+# What only tests and checks need.
+$(DEV): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test,dev]'
 	@touch $@

@@ -1,3 +1,5 @@
+"""Fixtures for all tests. Heavy packages are imported in the fixture that needs them: a test of a loss needs no browser."""
+
 import json
 import os
 import re
@@ -8,25 +10,45 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from playwright.sync_api import sync_playwright
 
-from ssl_core import data
-from ssl_core.lab import runs
-
-torch.set_num_threads(1)
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent  # of the project
+# Returned to the system at every step, memory makes training slow: for the kernels and sweeps that tests start, it is kept.
+os.environ.update({"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)})
+# One thread a process, as in sweeps: the number of threads changes the last digits.
+os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-os.environ.update(runs.KEEP_MEMORY)  # for the kernels and sweeps that tests start: each evaluates in half the time
 LAB_SETTINGS = {  # of JupyterLab in tests: every cell is in the page, also where it can't be seen; and nothing is asked
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+# Markers that follow from the file; pyproject.toml explains them.
+MARKERS_OF = {
+    "notebooks": ("notebooks",),
+    "system/test_browser.py": ("browser",),
+    "system/test_browser_lab.py": ("browser", "notebooks"),
+    "system/test_certify.py": ("slow",),
+    "system/test_cluster.py": ("cluster",),
+    "system/test_faults.py": ("slow",),
+    "system/test_sweep.py": ("slow",),
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        for prefix, markers in MARKERS_OF.items():
+            if place.is_relative_to(prefix):
+                for marker in markers:
+                    item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
 def images():
     """Real MNIST."""
-    return data.load("mnist", runs.ROOT / "data")
+    from ssl_core import data
+
+    return data.load("mnist", ROOT / "data")
 
 
 @pytest.fixture
@@ -35,7 +57,12 @@ def command():
 
     def run(*arguments: str, **environment: str) -> tuple[int, str]:
         result = subprocess.run(
-            [sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=runs.ROOT, env=os.environ | environment
+            [sys.executable, "-m", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | environment,
+            check=False,
         )
         return result.returncode, result.stdout + result.stderr
 
@@ -47,10 +74,11 @@ def copy_project():
     """Copies the project into a folder, to break or to run there; the data stays where it is."""
 
     def copy(folder: Path) -> Path:
-        for name in ("ssl_core", "notebooks", "pyproject.toml"):
-            source = runs.ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-        (folder / "data").symlink_to(runs.ROOT / "data")
+        ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        for name in ("ssl_core", "notebooks"):
+            shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "data").symlink_to(ROOT / "data")
         return folder
 
     return copy
@@ -67,6 +95,8 @@ def browser():
     """Chromium, without a window."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is here: apt install chromium")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as program:
         browser = program.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=120_000)
         yield browser
@@ -78,8 +108,8 @@ def start_lab(tmp_path_factory):
     """Starts JupyterLab as `make lab` does, in a folder of the project; gives the process, its address, and its token."""
     processes = []
 
-    def start(project: Path = runs.ROOT):
-        recipe = re.search(r"\$\(BIN\)/(jupyter lab .*) \$\(LAB\)", (runs.ROOT / "Makefile").read_text())[1]
+    def start(project: Path = ROOT):
+        recipe = re.search(r"\$\(BIN\)/(jupyter lab .*) \$\(LAB\)", (ROOT / "Makefile").read_text())[1]
         command = [*recipe.split(), "--no-browser", "--ServerApp.port=0", "--allow-root"]
         command[0] = str(Path(sys.executable).with_name("jupyter"))
         own = tmp_path_factory.mktemp("jupyter")  # nothing of the user's own settings
@@ -87,21 +117,21 @@ def start_lab(tmp_path_factory):
             (file := own / "settings" / f"{name}.jupyterlab-settings").parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(values))
         places = {
-            "CONFIG_DIR": "config",
-            "RUNTIME_DIR": "runtime",
-            "LAB_SETTINGS_DIR": "settings",
-            "LAB_WORKSPACES_DIR": "spaces",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "spaces",
         }
-        places = {f"JUPYTER{name if name.startswith('LAB') else '_' + name}": str(own / place) for name, place in places.items()}
-        environment = os.environ | places | {"PYTHONPATH": str(project)}
-        log = (own / "log").open("w+")
-        processes.append(subprocess.Popen(command, cwd=project, env=environment, stderr=log))
+        environment = os.environ | {name: str(own / place) for name, place in places.items()} | {"PYTHONPATH": str(project)}
+        log = own / "log"
+        with log.open("w") as file:
+            processes.append(subprocess.Popen(command, cwd=project, env=environment, stderr=file))
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and processes[-1].poll() is None:
-            if found := re.search(r"(http://127\.0\.0\.1:\d+)/lab/tree/\S+\?token=(\w+)", (own / "log").read_text()):
-                return processes[-1], *found.groups()
+            if match := re.search(r"(http://127\.0\.0\.1:\d+)/lab/tree/\S+\?token=(\w+)", log.read_text()):
+                return processes[-1], *match.groups()
             time.sleep(0.1)
-        pytest.fail(f"JupyterLab gave no address: {(own / 'log').read_text()}")
+        pytest.fail(f"JupyterLab gave no address: {log.read_text()}")
 
     yield start
     for process in processes:

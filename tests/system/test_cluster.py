@@ -13,8 +13,11 @@ import time
 import pandas as pd
 import pytest
 
-from ssl_core.lab import places, runs, sweep
-from ssl_core.lab.runs import Run
+from ssl_core.lab.__main__ import main
+from ssl_core.lab.runs import files, records
+from ssl_core.lab.runs.cluster import DaskExecutor, RunFiles
+from ssl_core.lab.runs.spec import Run
+from ssl_core.lab.runs.sweep import cores
 
 
 @pytest.fixture
@@ -23,14 +26,14 @@ def start(tmp_path):
     processes = []
 
     def run(program, *arguments, cwd=tmp_path):
-        said = tmp_path / f"{program}{len(processes)}.log"
+        log = tmp_path / f"{program}{len(processes)}.log"
         command = [sys.executable, "-m", "distributed.cli.dask_" + program, *arguments, "--no-dashboard"]
         environment = os.environ | {"PYTHONPATH": str(cwd), "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "30s"}
-        with said.open("w") as file:
+        with log.open("w") as file:
             processes.append(
                 subprocess.Popen(command, cwd=cwd, stdout=file, stderr=file, env=environment, start_new_session=True)
             )
-        return processes[-1], said
+        return processes[-1], log
 
     yield run
     for process in processes:
@@ -39,13 +42,13 @@ def start(tmp_path):
         process.wait()
 
 
-def wait_for(pattern, said, seconds=60):
+def wait_for(pattern, log, seconds=60):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := re.search(pattern, said.read_text()):
-            return found
+        if match := re.search(pattern, log.read_text()):
+            return match
         time.sleep(0.2)
-    raise TimeoutError(said.read_text())
+    raise TimeoutError(log.read_text())
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def copy_of_the_project(copy_project, tmp_path):
         (tmp_path / name).mkdir()
         target = copy_project(tmp_path / name)
         (target / "data").unlink()
-        shutil.copytree(runs.ROOT / "data" / "MNIST", target / "data" / "MNIST")
+        shutil.copytree(files.ROOT / "data" / "MNIST", target / "data" / "MNIST")
         return target
 
     return copy
@@ -66,38 +69,38 @@ def copy_of_the_project(copy_project, tmp_path):
 def killed_at_the_first_epoch(process):
     """While a sweep runs on a cluster: `process`, with all that it started, is killed as soon as some run trains."""
     killed = []
-    tell = places.Cluster.submit
+    original = DaskExecutor.submit
 
-    def submit(cluster, run, folder, threads, note, begin):
-        def noted(line):
-            if "epoch" in line and not killed:
+    def submit(executor, run, folder, threads, tell, begin):
+        def noted(event):
+            if event["stage"] == "epoch" and not killed:
                 os.killpg(process.pid, signal.SIGKILL)
                 killed.append(run)
-            note(line)
+            tell(event)
 
-        return tell(cluster, run, folder, threads, noted, begin)
+        return original(executor, run, folder, threads, noted, begin)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(places.Cluster, "submit", submit)
+        patch.setattr(DaskExecutor, "submit", submit)
         yield killed
 
 
-def test_a_sweep_survives_the_loss_of_a_worker_and_makes_the_same_numbers(images, start, copy_of_the_project, tmp_path, capsys):
-    _, said = start("scheduler", "--host", "127.0.0.1", "--port", "0")
-    address = wait_for(r"tcp://127\.0\.0\.1:\d+", said)[0]
+def test_lost_worker_changes_no_number(images, start, copy_of_the_project, tmp_path, capsys):
+    _, log = start("scheduler", "--host", "127.0.0.1", "--port", "0")
+    address = wait_for(r"tcp://127\.0\.0\.1:\d+", log)[0]
     options = ("--nthreads", "1", "--nworkers", "1", "--death-timeout", "60")
     for name in ("one", "two"):
-        worker, told = start("worker", address, *options, cwd=copy_of_the_project(name))
-        wait_for("Registered to", told)
+        worker, log = start("worker", address, *options, cwd=copy_of_the_project(name))
+        wait_for("Registered to", log)
     seeds = "0 1 2 3 4 5" if "KILLS" in os.environ else "0"  # twelve runs in `make test-faults`
     grid = ("--labels", "50", "--recipes", "supervised published", "--seeds", seeds, "--smoke")
 
     n = 2 * len(seeds.split())
     # The second worker is killed as soon as it has begun a run.
     with killed_at_the_first_epoch(worker) as killed:
-        sweep.main([*grid, "--scheduler", address, "--outputs", str(tmp_path / "there")])
+        main(["sweep", *grid, "--scheduler", address, "--outputs", str(tmp_path / "there")])
     assert killed and f"{n} runs: 0 finished before, {n} to do, 2 at a time on 2 workers of tcp://" in capsys.readouterr().out
-    sweep.main([*grid, "--jobs", str(sweep.cores()), "--outputs", str(tmp_path / "here")])
+    main(["sweep", *grid, "--jobs", str(cores()), "--outputs", str(tmp_path / "here")])
     there, here = (pd.read_csv(tmp_path / place / "results.csv").drop(columns="seconds") for place in ("there", "here"))
     pd.testing.assert_frame_equal(there, here)
     places_of = ([*sorted((tmp_path / place).glob("*/*/m*/seed*/model.safetensors"))] for place in ("there", "here"))
@@ -106,15 +109,14 @@ def test_a_sweep_survives_the_loss_of_a_worker_and_makes_the_same_numbers(images
 
 
 @pytest.mark.skipif("KILLS" not in os.environ, reason="make test-faults")
-def test_when_the_scheduler_is_lost_the_sweep_ends_and_the_same_command_completes_it(
-    images, start, copy_of_the_project, tmp_path
-):
+def test_lost_scheduler_ends_the_sweep_and_the_same_command_resumes(images, start, copy_of_the_project, tmp_path):
     place = copy_of_the_project("there")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address = f"tcp://127.0.0.1:{port}"
     command = [
+        "sweep",
         "--labels",
         "50",
         "--recipes",
@@ -127,27 +129,26 @@ def test_when_the_scheduler_is_lost_the_sweep_ends_and_the_same_command_complete
     ]
 
     def begin():
-        scheduler, said = start("scheduler", "--host", "127.0.0.1", "--port", port)
-        wait_for("Scheduler at", said)
-        _, told = start("worker", address, "--nthreads", "1", "--nworkers", "1", "--death-timeout", "20", cwd=place)
-        wait_for("Registered to", told)
+        scheduler, log = start("scheduler", "--host", "127.0.0.1", "--port", port)
+        wait_for("Scheduler at", log)
+        _, log = start("worker", address, "--nthreads", "1", "--nworkers", "1", "--death-timeout", "20", cwd=place)
+        wait_for("Registered to", log)
         return scheduler
 
     with killed_at_the_first_epoch(begin()) as killed, pytest.raises(SystemExit, match="1 of 1 runs failed; the same command"):
-        sweep.main(command)
-    assert killed and runs.read(Run(50, "supervised", 0).folder(tmp_path / "outputs")) is None
+        main(command)
+    assert killed and records.read(Run(50, "supervised", 0).folder(tmp_path / "outputs")) is None
     begin()
-    sweep.main(command)
-    assert runs.finished(Run(50, "supervised", 0, smoke=True), tmp_path / "outputs")
+    main(command)
+    assert records.finished(Run(50, "supervised", 0, smoke=True), tmp_path / "outputs")
 
 
-def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
+def test_silent_scheduler_is_named(tmp_path):
     with pytest.raises(SystemExit, match=r"^sweep: SCHEDULER='tcp://127.0.0.1:1': must be the address of a Dask scheduler"):
-        sweep.main(["--labels", "50", "--smoke", "--scheduler", "tcp://127.0.0.1:1", "--outputs", str(tmp_path / "outputs")])
+        main(["sweep", "--labels", "50", "--smoke", "--scheduler", "tcp://127.0.0.1:1", "--outputs", str(tmp_path / "outputs")])
     assert not list((tmp_path / "outputs").glob("*/*"))
 
 
-def test_files_that_a_worker_sends_stay_in_the_folder_of_the_run(tmp_path):
-    outcome = places.Outcome("", {"../escaped": b"x", "/tmp/escaped": b"x", "run.json": b"{}"})
-    assert outcome.write(tmp_path / "part") == ""
+def test_files_of_a_worker_stay_in_the_folder_of_the_run(tmp_path):
+    RunFiles("", {"../escaped": b"x", "/tmp/escaped": b"x", "run.json": b"{}"}).write(tmp_path / "part")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["part", "run.json"]

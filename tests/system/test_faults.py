@@ -1,4 +1,4 @@
-"""Sweeps that meet what happens to machines: the same command completes after each fault, and what was finished is not touched.
+"""Sweeps on failing machines: the same command completes after each fault, and finished runs stay as they were.
 
 They are killed at random moments, as often as KILLS says: 3 times in `make test`, 100 in `make test-faults`, which also injects
 the other faults that take long.
@@ -18,8 +18,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from ssl_core.lab import runs
-from ssl_core.lab.runs import Run
+from ssl_core.lab.runs import files
+from ssl_core.lab.runs.spec import Run
 
 KILLS = int(os.environ.get("KILLS", "3"))
 LONG = KILLS > 9
@@ -28,30 +28,30 @@ OPTIONS = ("--labels", "50", "--recipes", "supervised published", "--seeds", SEE
 DISTURBED = Run(50, "supervised", 0, smoke=True)
 
 
-def start(outputs, project=runs.ROOT, **environment):
-    command = [sys.executable, "-m", "ssl_core.lab.sweep", *OPTIONS, "--outputs", str(outputs)]
+def start(outputs, project=files.ROOT, **environment):
+    command = [sys.executable, "-m", "ssl_core.lab", "sweep", *OPTIONS, "--outputs", str(outputs)]
     environment = os.environ | {"PYTHONPATH": str(project)} | environment
     return subprocess.Popen(
         command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
 
 
-def said(sweep):
-    """What a sweep printed, when it has ended; never a traceback of its own."""
+def output_of(sweep):
+    """The output of a sweep, when it has ended; never a traceback of its own."""
     text = sweep.communicate(timeout=300)[0]
     assert "Traceback" not in text, text
     return text
 
 
 def family(sweep):
-    """By what it is, a process of the sweep that runs now."""
-    found = {"sweep": psutil.Process(sweep.pid)}
+    """A running process of the sweep, of each kind."""
+    processes = {"sweep": psutil.Process(sweep.pid)}
     with contextlib.suppress(psutil.NoSuchProcess):
-        for worker in found["sweep"].children():
-            found["worker"] = worker
+        for worker in processes["sweep"].children():
+            processes["worker"] = worker
             for kernel in worker.children():
-                found["kernel"] = kernel
-    return found
+                processes["kernel"] = kernel
+    return processes
 
 
 def records(outputs):
@@ -68,35 +68,67 @@ def result(outputs):
 def undisturbed(images, tmp_path_factory):
     outputs = tmp_path_factory.mktemp("undisturbed") / "outputs"
     sweep = start(outputs)
-    assert "FAILED" not in said(sweep) and sweep.returncode == 0
+    assert "FAILED" not in output_of(sweep) and sweep.returncode == 0
     return outputs
+
+
+class Report:
+    """Counts, for each fault, how often it was caused, and what it did to finished runs and to the final table."""
+
+    columns = ("injected", "runs lost", "records changed", "final tables unequal")
+
+    def __init__(self):
+        self.counts = Counter()
+
+    def compare(self, fault, before, after):
+        """Counts records of `before` that are lost or changed in `after`."""
+        self.counts[fault, "runs lost"] += len(before.keys() - after.keys())
+        self.counts[fault, "records changed"] += sum(after[path] != before[path] for path in before.keys() & after.keys())
+
+    def end(self, fault, outputs, undisturbed, injected=1):
+        """Counts the fault, and whether its sweep did not end as the undisturbed one; the test fails if anything is not 0."""
+        self.counts[fault, "injected"] += injected
+        try:
+            check_same(outputs, undisturbed)
+        except AssertionError:
+            self.counts[fault, "final tables unequal"] += 1
+            raise
+        finally:
+            print(f"{fault}: {', '.join(f'{self.counts[fault, column]} {column}' for column in self.columns)}", flush=True)
+        assert [self.counts[fault, column] for column in self.columns[1:]] == [0, 0, 0]
+
+    def __str__(self):
+        faults = list(dict.fromkeys(fault for fault, _ in self.counts))
+        width = max(map(len, faults), default=0)
+        lines = [f"{'fault':{width}}  {'  '.join(self.columns)}"]
+        for fault in faults:
+            cells = (f"{self.counts[fault, column]:{len(column)}}" for column in self.columns)
+            lines.append(f"{fault:{width}}  {'  '.join(cells)}")
+        return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
 def report():
-    """Counts the faults; the table is printed at the end."""
-    counts = Counter()
-    yield counts
-    width = max(map(len, counts), default=0)
-    print(f"\n{'fault':{width}}  injected  runs lost  records changed  final table equal")
-    for fault, injected in counts.items():  # a test that found otherwise has failed
-        print(f"{fault:{width}}  {injected:8}  {0:9}  {0:15}  {'yes':>17}")
+    """The report, printed at the end."""
+    report = Report()
+    yield report
+    print(f"\n{report}")
 
 
-def same(outputs, undisturbed):
+def check_same(outputs, undisturbed):
     """The final table and the weights are those of an undisturbed sweep, and nothing half-finished is left."""
-    (table, found), (expected, weights) = result(outputs), result(undisturbed)
+    (table, trained), (expected, weights) = result(outputs), result(undisturbed)
     pd.testing.assert_frame_equal(table, expected)
-    assert found == weights
+    assert trained == weights
     assert not list(outputs.glob("*/*/m*/*.part")) and not list(outputs.glob("*/*/m*/*.failed"))
 
 
-def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undisturbed, report, tmp_path):
+def test_killed_sweep_ends_as_an_undisturbed_one(undisturbed, report, tmp_path):
     moments, kills, rounds = random.Random(KILLS), Counter(), 0
     while kills.total() < KILLS:
         rounds += 1
         outputs = tmp_path / f"round{rounds}"
-        finished, done = {}, False
+        finished, done, in_round = {}, False, Counter()
         while not done:
             sweep = start(outputs)
             while kills.total() < KILLS and sweep.poll() is None:  # one sweep may lose several of its kernels
@@ -107,18 +139,20 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(undistur
                 if victim.is_running():
                     victim.kill()
                     kills[what] += 1
+                    in_round[what] += 1
                     print(f"{kills.total()} of {KILLS} kills, round {rounds}: a {what}", flush=True)
             sweep.communicate(timeout=300)
             done = sweep.returncode == 0
             now = records(outputs)
-            assert finished.items() <= now.items(), "what was finished is not touched"
+            report.compare("kills", finished, now)
+            assert finished.items() <= now.items(), "finished runs stay as they were"
             finished = now
-        same(outputs, undisturbed)
-    report.update({f"kill of a {what}, in {rounds} sweeps": times for what, times in kills.items()})
+        report.end("kills", outputs, undisturbed, injected=in_round.total())
+    print(f"{dict(kills)} in {rounds} rounds")
 
 
 # The other faults: one run is to do, the others are finished. Each takes the outputs folder, causes its fault while a sweep is at
-# work, and returns what the sweep said and how it ended.
+# work, and returns the sweep's output and status.
 
 
 def out_of_memory(outputs):
@@ -131,7 +165,7 @@ def out_of_memory(outputs):
                 kernel.rlimit(psutil.RLIMIT_AS, (kernel.memory_info().vms,) * 2)
                 break
         time.sleep(0.02)
-    return said(sweep), sweep.returncode
+    return output_of(sweep), sweep.returncode
 
 
 def full_disk(outputs):
@@ -139,7 +173,7 @@ def full_disk(outputs):
     filler = outputs / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(outputs).free - 100_000))
     sweep = start(outputs)
-    text = said(sweep)
+    text = output_of(sweep)
     filler.unlink()
     return text, sweep.returncode
 
@@ -153,13 +187,13 @@ def read_only(outputs):
         time.sleep(0.02)
     while mount("-o", "remount,bind,ro", folder).returncode and sweep.poll() is None:
         time.sleep(0.02)  # refused while a file there is being written
-    text = said(sweep)
+    text = output_of(sweep)
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
     return text, sweep.returncode
 
 
 def mount(*arguments):
-    return subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -175,7 +209,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("fault", [full_disk, *([out_of_memory, read_only] if LONG else [])], ids=lambda fault: fault.__name__)
-def test_a_run_that_fails_for_its_surroundings_is_done_by_the_same_command_again(small_disk, undisturbed, report, fault):
+def test_failed_machine_is_survived_by_the_same_command(small_disk, undisturbed, report, fault):
     outputs = shutil.copytree(undisturbed, small_disk, dirs_exist_ok=True)
     shutil.rmtree(DISTURBED.folder(outputs))
     before = records(outputs)
@@ -183,17 +217,16 @@ def test_a_run_that_fails_for_its_surroundings_is_done_by_the_same_command_again
     assert status != 0 and re.search(r"^FAILED mnist/supervised/m50/seed0: |^sweep: ", text, re.MULTILINE), text
     assert records(outputs) == before
     sweep = start(outputs)
-    assert f"{len(before)} finished before, 1 to do" in said(sweep) and sweep.returncode == 0
-    assert before.items() <= records(outputs).items()
-    same(outputs, undisturbed)
-    report[fault.__name__.replace("_", " ")] += 1
+    assert f"{len(before)} finished before, 1 to do" in output_of(sweep) and sweep.returncode == 0
+    report.compare(fault.__name__, before, records(outputs))
+    report.end(fault.__name__, outputs, undisturbed)
 
 
-# Faults that the next sweep mends by itself.
+# Faults that the next sweep repairs by itself.
 
 
 def half_a_record(outputs, project):
-    """The record of a finished run is cut off amid its text, as a disk that lost its power may leave it."""
+    """The record of a finished run is cut off in its text, as a disk that lost its power may leave it."""
     record = DISTURBED.folder(outputs) / "run.json"
     os.truncate(record, record.stat().st_size // 2)
     return {}
@@ -223,28 +256,26 @@ def clock_that_jumps(outputs, project):
 
 @pytest.mark.skipif(not LONG, reason="make test-faults")
 @pytest.mark.parametrize("fault", [half_a_record, damaged_data, clock_that_jumps], ids=lambda fault: fault.__name__)
-def test_a_sweep_mends_what_it_finds(project, undisturbed, report, fault):
+def test_sweep_repairs_damage(project, undisturbed, report, fault):
     (project / "data").unlink()
-    shutil.copytree(runs.ROOT / "data" / "MNIST", project / "data" / "MNIST")
+    shutil.copytree(files.ROOT / "data" / "MNIST", project / "data" / "MNIST")
     outputs = shutil.copytree(undisturbed, project / "outputs")
     before = {path: content for path, content in records(outputs).items() if DISTURBED.folder(outputs) not in path.parents}
     sweep = start(outputs, project, **fault(outputs, project))
-    text = said(sweep)
+    text = output_of(sweep)
     assert f"{len(before)} finished before, 1 to do" in text and sweep.returncode == 0, text
-    assert before.items() <= records(outputs).items()
-    same(outputs, undisturbed)
-    report[fault.__name__.replace("_", " ")] += 1
+    report.compare(fault.__name__, before, records(outputs))
+    report.end(fault.__name__, outputs, undisturbed)
 
 
 @pytest.mark.skipif(not LONG, reason="make test-faults")
-def test_of_two_sweeps_on_one_folder_the_second_is_refused(undisturbed, report, tmp_path):
+def test_second_sweep_on_a_folder_is_refused(undisturbed, report, tmp_path):
     outputs = shutil.copytree(undisturbed, tmp_path / "outputs")
     shutil.rmtree(DISTURBED.folder(outputs))
     first = start(outputs)
     while "kernel" not in family(first) and first.poll() is None:
         time.sleep(0.02)
     second = start(outputs)
-    assert "another sweep is at work there" in said(second) and second.returncode != 0
-    assert "FAILED" not in said(first) and first.returncode == 0
-    same(outputs, undisturbed)
-    report["two sweeps at once"] += 1
+    assert "another sweep is at work there" in output_of(second) and second.returncode != 0
+    assert "FAILED" not in output_of(first) and first.returncode == 0
+    report.end("two sweeps at once", outputs, undisturbed)

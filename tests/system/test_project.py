@@ -1,60 +1,92 @@
-"""What the project says of itself is so: the environment, the README, the Makefile, the style."""
+"""The project keeps to what it says of itself: environment, Makefile, layers, sizes, and the generated parts of its pages."""
 
+import ast
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 
-import pandas as pd
 import pytest
 import yaml
 
-from ssl_core.lab import bench, page, runs
+from ssl_core.lab.page.tables import page_tables
+from ssl_core.lab.runs import records
+from ssl_core.lab.runs.files import REFERENCE, ROOT
+from ssl_core.lab.runs.fingerprint import SCIENCE
+from ssl_core.lab.tools import bench
 
-PROJECT = tomllib.loads((runs.ROOT / "pyproject.toml").read_text())["project"]
-README = (runs.ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAGES = sorted(
+    page
+    for folder in (".", "data", "notebooks", "outputs/reference", "ssl_core", "tests")
+    for page in (ROOT / folder).glob("*.md")
+)
+PAGES += [ROOT / "ssl_core" / "lab" / "README.md"]
+GENERATED = {page: page.read_text() for page in (ROOT / "README.md", REFERENCE / "README.md")}
+MODULES = sorted((ROOT / "ssl_core").rglob("*.py"))
 
 
-def test_environment_yml_follows_pyproject():
-    conda = yaml.safe_load((runs.ROOT / "environment.yml").read_text())
+def test_environment_yml_installs_from_pyproject():
+    text = (ROOT / "environment.yml").read_text()
+    conda = yaml.safe_load(text)
     python, pip, packages = conda["dependencies"]
     assert python == f"python{PROJECT['requires-python']}" and pip == "pip"
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
-    assert packages["pip"] == [*wanted, "--editable ."]
+    assert packages["pip"] == ["--editable .[test]"]
+    assert "# - --extra-index-url https://download.pytorch.org/whl/cpu\n" in text
+    with_cpu = yaml.safe_load(text.replace("# - --extra-index-url", "- --extra-index-url"))
+    assert with_cpu["dependencies"][-1]["pip"] == ["--extra-index-url https://download.pytorch.org/whl/cpu", "--editable .[test]"]
 
 
-@pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=" ".join)
-def test_style(arguments):
-    result = subprocess.run([sys.executable, "-m", "ruff", *arguments, "."], capture_output=True, text=True, cwd=runs.ROOT)
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_each_dependency_has_its_reason():
+    text = (ROOT / "pyproject.toml").read_text()
+    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+        assert re.search(rf'^    "{re.escape(requirement)}",  # \w', text, re.MULTILINE), requirement
 
 
-def test_the_science_does_not_know_the_lab():
-    for name in runs.SCIENCE:
-        source = (runs.ROOT / "ssl_core" / f"{name}.py").read_text()
-        assert not re.search(r"\blab\b|papermill|pandas|matplotlib", source), name
+def test_science_does_not_know_the_lab():
+    science = {ROOT / "ssl_core" / f"{name.replace('.', '/')}.py" for name in SCIENCE}
+    others = {path for path in MODULES if "lab" not in path.parts and path != ROOT / "ssl_core" / "__init__.py"}
+    for path in science | others:
+        assert not re.search(r"\blab\b|papermill|pandas|matplotlib", path.read_text()), path
 
 
-def make(*arguments):
+def functions(path):
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT / "ssl_core")))
+def test_module_is_small(path):
+    """At most 400 lines a module, 50 a function, and six positional arguments beside `self`."""
+    assert len(path.read_text().splitlines()) <= 400
+    for function in functions(path):
+        arguments = [argument.arg for argument in function.args.posonlyargs + function.args.args]
+        assert function.end_lineno - function.lineno < 50, function.name
+        assert len(arguments) - (arguments[:1] in (["self"], ["cls"])) <= 6, function.name
+
+
+def make(*arguments, cwd=ROOT):
     # Not as a part of the `make` that runs these tests.
     alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    return subprocess.run(["make", *arguments], capture_output=True, text=True, cwd=runs.ROOT, env=alone)
+    return subprocess.run(["make", *arguments], capture_output=True, text=True, cwd=cwd, env=alone, check=False)
 
 
 def test_make_alone_lists_every_target():
-    makefile = (runs.ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     listed = make().stdout
     assert {"setup", "sweep", "results", "lab", "test", "smoke", "ablation", "clean", "help"} <= set(targets)
+    assert {"test-fast", "check", "site", "label-studies", "trust"} <= set(targets)
+    assert set(targets) == set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert all(re.search(rf"^  make {target} +\w", listed, re.MULTILINE) for target in targets)
 
 
-def test_make_refuses_a_variable_that_it_does_not_know():
+def test_make_refuses_an_unknown_variable():
     result = make("help", "LABEL=50")
-    assert result.returncode != 0 and "unknown variable LABEL: must be LABELS RECIPES SEEDS" in result.stderr
+    assert result.returncode != 0 and "unknown variable LABEL: must be one of LABELS RECIPES SEEDS" in result.stderr
+    result = make("help", "TORCH=gpu")
+    assert result.returncode != 0 and "TORCH='gpu': must be cpu, or nothing" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -67,30 +99,70 @@ def test_make_refuses_a_variable_that_it_does_not_know():
 )
 def test_setup_says_what_a_machine_lacks(tmp_path, python, message):
     for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(runs.ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, tmp_path)
     if python:
         (tmp_path / "python").write_text(python)
         (tmp_path / "python").chmod(0o755)
-    result = subprocess.run(["make", "setup", f"PYTHON={tmp_path}/python"], capture_output=True, text=True, cwd=tmp_path)
+    result = make("setup", f"PYTHON={tmp_path}/python", cwd=tmp_path)
     assert result.returncode != 0 and message in result.stdout
     assert not (tmp_path / ".venv").exists()
 
 
-def test_the_readme_shows_the_reference_results():
-    reference = runs.ROOT / "outputs" / "reference"
-    tables = {place: table for place, table in page.readme_tables(pd.read_csv(reference / "results.csv")).items() if table}
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize("torch", ["cpu", ""])
+def test_setup_takes_the_cpu_build_where_it_can(tmp_path, torch, reachable):
+    """Nothing is installed: a Python that only notes what it is asked to do."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    notes = tmp_path / "notes"
+    fake = f"""#!/bin/sh
+echo "$@" >> {notes}
+case "$*" in
+    *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;;
+    *urlopen*) exit {0 if reachable else 1};;
+esac
+"""
+    (tmp_path / "python").write_text(fake)
+    (tmp_path / "python").chmod(0o755)
+    result = make("setup", f"PYTHON={tmp_path}/python", f"TORCH={torch}", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    index = "https://download.pytorch.org/whl/cpu"
+    (install,) = [line for line in notes.read_text().splitlines() if "pip install" in line]
+    assert (f"--extra-index-url {index}" in install) == (torch == "cpu" and reachable)
+    assert install.endswith("--editable .") and (tmp_path / ".venv" / ".ready").exists()
+    assert (f"setup: TORCH=cpu: {index} cannot be reached" in result.stdout) == (torch == "cpu" and not reachable)
+
+
+def test_pages_show_the_reference_tables():
+    tables = {place: table for place, table in page_tables(records.read_table(REFERENCE / "results.csv")).items() if table}
     assert "results" in tables
     for place, table in tables.items():
-        assert f"<!-- {place} -->\n{table}\n<!-- end of {place} -->" in README
+        shown = [f"<!-- {place} -->\n{table}\n<!-- end of {place} -->" in text for text in GENERATED.values()]
+        marked = [f"<!-- {place} -->" in text for text in GENERATED.values()]
+        assert any(shown) and shown == marked, place
     for figure in ("accuracy.png", "ablation.png") if "ablation" in tables else ("accuracy.png",):
-        assert f"outputs/reference/{figure}" in README and (reference / figure).stat().st_size > 10_000
+        assert (REFERENCE / figure).stat().st_size > 10_000
+        assert any(re.search(rf"\]\((outputs/reference/)?{figure}\)", text) for text in GENERATED.values()), figure
 
 
-def test_the_readme_shows_what_the_benchmark_measured():
-    found = json.loads((runs.ROOT / "outputs" / "reference" / "bench.json").read_text())
-    assert f"<!-- bench -->\n{bench.as_table(found)}\n\n{bench.in_words(found)}\n<!-- end of bench -->" in README
+def test_reference_rows_are_current():
+    """Today's code would make each row again: it is the code that made it, or `make certify` found no difference."""
+    table = records.read_table(REFERENCE / "results.csv")
+    assert len(table) >= 400 and table["current"].all(), table.loc[~table["current"], ["data", "recipe", "n_labels", "seed"]]
 
 
-def test_the_readmes_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (runs.ROOT / target).exists(), target
+def test_reference_page_shows_the_benchmark():
+    measured = json.loads((REFERENCE / "bench.json").read_text())
+    content = f"<!-- bench -->\n{bench.table(measured)}\n\n{bench.sentences(measured)}\n<!-- end of bench -->"
+    assert content in GENERATED[REFERENCE / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_front_page_is_short():
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text())
+    assert len(text.split()) <= 900

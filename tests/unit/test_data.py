@@ -5,12 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_core import data
-from ssl_core.lab import runs
+from ssl_core.datasets import checks
+from ssl_core.lab.runs import files
 
-RAW = runs.ROOT / "data" / "MNIST" / "raw"
+RAW = files.DATA / "MNIST" / "raw"
 
 
-def test_the_tensors_are_the_raw_files_normalised(images):
+def test_tensors_are_the_raw_files_normalised(images):
     pixels = np.frombuffer((RAW / "train-images-idx3-ubyte").read_bytes(), np.uint8, offset=16).reshape(60_000, 1, 28, 28)
     labels = np.frombuffer((RAW / "train-labels-idx1-ubyte").read_bytes(), np.uint8, offset=8)
     for i in (0, 59_999):
@@ -22,12 +23,12 @@ def test_the_tensors_are_the_raw_files_normalised(images):
     assert images.x.min().item() == pytest.approx(data.BACKGROUND)
 
 
-sizes, seeds, draws = st.integers(1, 60_000), st.integers(0, 2**32 - 1), st.sampled_from(("random", "stratified"))
+sizes, seeds, draws = st.integers(1, 60_000), st.integers(0, 2**32 - 1), st.sampled_from(("random", "class-balanced"))
 
 
 @settings(deadline=None, max_examples=30)
 @given(n=sizes, seed=seeds, draw=draws)
-def test_a_split_is_a_partition_and_a_function_of_its_arguments(images, n, seed, draw):
+def test_split_is_a_deterministic_partition(images, n, seed, draw):
     one, two = (data.split(images.y, n, seed, draw) for _ in range(2))
     assert torch.equal(one.labeled, two.labeled) and torch.equal(one.unlabeled, two.unlabeled)
     assert len(one.labeled) == n
@@ -36,7 +37,7 @@ def test_a_split_is_a_partition_and_a_function_of_its_arguments(images, n, seed,
 
 @settings(deadline=None, max_examples=30)
 @given(n=sizes, more=sizes, seed=seeds, draw=draws)
-def test_a_smaller_draw_begins_a_larger_one(images, n, more, seed, draw):
+def test_smaller_draw_begins_a_larger_one(images, n, more, seed, draw):
     n, more = sorted((n, more))
     small, large = (data.split(images.y, size, seed, draw).labeled for size in (n, more))
     assert torch.equal(small, large[:n])
@@ -44,12 +45,12 @@ def test_a_smaller_draw_begins_a_larger_one(images, n, more, seed, draw):
 
 @settings(deadline=None, max_examples=30)
 @given(n=st.integers(1, 50_000), seed=seeds)
-def test_a_stratified_draw_has_as_many_of_each_class_give_or_take_one(images, n, seed):
-    counts = torch.bincount(images.y[data.split(images.y, n, seed, "stratified").labeled], minlength=10)
+def test_class_balanced_draw_is_even_to_within_one(images, n, seed):
+    counts = torch.bincount(images.y[data.split(images.y, n, seed, "class-balanced").labeled], minlength=10)
     assert counts.max() - counts.min() <= 1
 
 
-def test_a_random_draw_is_uniform_and_can_miss_a_class(images):
+def test_random_draw_is_uniform_and_can_miss_a_class(images):
     draws = [images.y[data.split(images.y, 50, seed).labeled] for seed in range(400)]
     counts = torch.stack([torch.bincount(y, minlength=10) for y in draws])
     expected = torch.bincount(images.y) * 50 / 60_000
@@ -59,21 +60,21 @@ def test_a_random_draw_is_uniform_and_can_miss_a_class(images):
 
 
 @pytest.mark.parametrize("n_labels", [0, -1, 60_001, 10.0, "50", True, None])
-def test_a_bad_number_of_labels_is_named(images, n_labels):
+def test_bad_n_labels_is_named(images, n_labels):
     with pytest.raises(ValueError, match=r"^n_labels=.*must be a whole number from 1 to 60000$"):
         data.split(images.y, n_labels, 0)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "0", 2**32, None])
-def test_a_bad_seed_is_named(images, seed):
+def test_bad_seed_is_named(images, seed):
     with pytest.raises(ValueError, match=r"^seed=.*must be a whole number from 0"):
         data.split(images.y, 50, seed)
 
 
-def test_a_bad_draw_and_a_bad_name_are_named(images):
-    with pytest.raises(ValueError, match=r"^draw='lucky': must be random, stratified, typical$"):
+def test_bad_draw_and_data_are_named(images):
+    with pytest.raises(ValueError, match=r"^draw='lucky': must be one of random, class-balanced, typical$"):
         data.split(images.y, 50, 0, "lucky")
-    with pytest.raises(ValueError, match=r"^data='letters': must be mnist, fashion-mnist, digits, "):
+    with pytest.raises(ValueError, match=r"^data='letters': must be one of mnist, fashion-mnist, digits, "):
         data.load("letters")
 
 
@@ -89,7 +90,7 @@ def test_full_batches_are_full_and_even(n, size, count):
 
 @settings(deadline=None, max_examples=30)
 @given(n=st.integers(1, 300), seed=seeds)
-def test_a_typical_draw_labels_what_was_chosen(images, n, seed):
+def test_typical_draw_labels_the_selection(images, n, seed):
     chosen = torch.randperm(60_000, generator=torch.Generator().manual_seed(seed))[:n]
     parts = data.split(images.y, n, seed, "typical", chosen)
     assert torch.equal(parts.labeled, chosen)
@@ -97,17 +98,17 @@ def test_a_typical_draw_labels_what_was_chosen(images, n, seed):
 
 
 @pytest.mark.parametrize("draw, chosen", [("typical", None), ("typical", torch.arange(3)), ("random", torch.arange(5))])
-def test_typical_images_and_their_draw_go_together(images, draw, chosen):
+def test_typical_images_need_their_draw(images, draw, chosen):
     with pytest.raises(ValueError, match=r"^typical=.*: must be the indices of 5 images for draw='typical', else None"):
         data.split(images.y, 5, 0, draw, chosen)
 
 
 @settings(deadline=None, max_examples=30)
 @given(n=st.integers(5, 300), seed=seeds)
-def test_folds_divide_the_labels(images, n, seed):
+def test_folds_partition_the_labels(images, n, seed):
     parts = data.split(images.y, n, seed)
     held = []
-    for fold in range(1, data.FOLDS + 1):
+    for fold in range(1, checks.FOLDS + 1):
         rest, out = data.withhold_fold(parts, fold)
         assert torch.equal(torch.cat([rest.labeled, out]).sort().values, parts.labeled.sort().values)
         assert len(rest.labeled) + len(rest.unlabeled) == 60_000 and len(out) in (n // 5, -(-n // 5))
@@ -117,26 +118,26 @@ def test_folds_divide_the_labels(images, n, seed):
 
 @settings(deadline=None, max_examples=50)
 @given(n=st.integers(1, 300), seed=seeds, fraction=st.floats(0, 0.99), n_classes=st.integers(2, 10))
-def test_as_many_labels_are_wrong_as_was_asked(n, seed, fraction, n_classes):
+def test_label_noise_corrupts_the_fraction_asked_for(n, seed, fraction, n_classes):
     y = torch.arange(n) % n_classes
     wrong = data.corrupt_labels(y, fraction, seed, n_classes)
     assert int((wrong != y).sum()) == round(fraction * n) and wrong.min() >= 0 and wrong.max() < n_classes
     assert torch.equal(wrong, data.corrupt_labels(y, fraction, seed, n_classes))
 
 
-def test_a_wrong_label_is_any_other_class_as_likely():
+def test_label_noise_is_uniform_over_other_classes():
     wrong = data.corrupt_labels(torch.zeros(9000, dtype=torch.int64), 0.9, 0, 10)
     counts = torch.bincount(wrong, minlength=10)
     assert counts[0] == 900 and (counts[1:] - 900).abs().max() < 120  # four standard deviations
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), "some", True, None])
-def test_a_bad_fraction_of_wrong_labels_is_named(fraction):
+def test_bad_label_noise_is_named(fraction):
     with pytest.raises(ValueError, match=r"^label_noise=.*: must be a number from 0 to below 1"):
-        data.check_label_noise(fraction)
+        checks.check_label_noise(fraction)
 
 
 @pytest.mark.parametrize("fold, n", [(-1, 50), (6, 50), (1.0, 50), ("1", 50), (True, 50), (1, 4)])
-def test_a_bad_fold_is_named(fold, n):
+def test_bad_fold_is_named(fold, n):
     with pytest.raises(ValueError, match=rf"^fold=.*: must be a whole number from 0 to {5 if n >= 5 else 0} with {n} labels"):
-        data.check_fold(fold, n)
+        checks.check_fold(fold, n)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from ssl_core import data, graph
-from ssl_core.lab import shared
+from ssl_core.graph import Neighbors
+from ssl_core.lab.runs import graph_cache
 from ssl_core.recipes import BEST
 
 SETTINGS = replace(BEST.pretraining, steps=3, batch=16)
@@ -19,12 +20,17 @@ def numbers(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+def neighbors(features, k):
+    """The graph of these features."""
+    return Neighbors(*graph.neighbors(features, k), features)
+
+
 @settings(deadline=None, max_examples=20)
 @given(n=st.integers(5, 60), d=st.integers(2, 8), k=st.integers(1, 4), seed=st.integers(0, 99), compared=st.integers(1, 70))
-def test_neighbors_are_scikit_learns(n, d, k, seed, compared):
+def test_neighbors_equal_scikit_learn(n, d, k, seed, compared):
     features = numbers(seed, n, d)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "COMPARED", compared)
+        patch.setattr(graph, "BLOCK", compared)
         similarity, index = graph.neighbors(features, k)
     theirs = NearestNeighbors(n_neighbors=k + 1, metric="cosine").fit(features.numpy())
     distances, _ = theirs.kneighbors(features.numpy())
@@ -44,19 +50,19 @@ def two_moons(n=200):
     return torch.cat([points, torch.full((2 * n, 1), 2.0)], 1), torch.arange(2).repeat_interleave(n)
 
 
-def test_labels_follow_the_shape_of_a_cluster():
+def test_labels_spread_along_a_cluster():
     x, y = two_moons()
     labeled = torch.tensor([100, 300])
-    scores = graph.spread(*graph.neighbors(x, 8), labeled, y[labeled], 2)
+    scores = graph.spread(neighbors(x, 8), labeled, y[labeled], 2)
     nearest = torch.cdist(x, x[labeled]).argmin(dim=1)
     assert (scores.argmax(dim=1) == y).all() and (nearest == y).float().mean() < 0.9
 
 
 @settings(deadline=None, max_examples=20)
 @given(m=st.integers(1, 30), seed=st.integers(0, 99))
-def test_scores_are_a_distribution_over_the_classes_with_a_label(m, seed):
+def test_scores_are_a_distribution_over_labelled_classes(m, seed):
     y = torch.randint(0, 10, (60,), generator=torch.Generator().manual_seed(seed))
-    scores = graph.spread(*graph.neighbors(numbers(seed, 60, 4), 5), torch.arange(m), y[:m], 10)
+    scores = graph.spread(neighbors(numbers(seed, 60, 4), 5), torch.arange(m), y[:m], 10)
     assert scores.shape == (60, 10) and torch.allclose(scores.sum(dim=1), torch.ones(60), atol=1e-5)
     present = y[:m].unique()
     assert (scores[:, present] > 0).all() and scores.sum().item() == pytest.approx(scores[:, present].sum().item())
@@ -69,12 +75,12 @@ def uneven():
     return x, group, torch.tensor([10, 960])
 
 
-def test_without_a_uniform_prior_a_rare_class_stays_rare():
+def test_rare_class_stays_rare_without_uniform_prior():
     x, y, labeled = uneven()
-    found = graph.neighbors(x, 10)
-    even = graph.spread(*found, labeled, y[labeled], 2)
+    similar = neighbors(x, 10)
+    even = graph.spread(similar, labeled, y[labeled], 2)
     assert even.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=1e-4)
-    free = graph.spread(*found, labeled, y[labeled], 2, uniform_prior=False)
+    free = graph.spread(similar, labeled, y[labeled], 2, uniform_prior=False)
     assert (free.argmax(1) == y).float().mean() > (even.argmax(1) == y).float().mean() + 0.02
     assert torch.allclose(free.sum(1), torch.ones(1000), atol=1e-5)
     prior = graph.class_prior(free)
@@ -83,55 +89,55 @@ def test_without_a_uniform_prior_a_rare_class_stays_rare():
 
 @settings(deadline=None, max_examples=20)
 @given(m=st.integers(2, 20), seed=st.integers(0, 99))
-def test_reach_is_what_arrives_of_all_classes_together(m, seed):
+def test_label_mass_equals_a_dense_solution(m, seed):
     """Against a dense solution with NumPy; labels of a frequent class count no more than those of a rare one."""
     y = torch.randint(0, 3, (60,), generator=torch.Generator().manual_seed(seed))
-    similarity, index = graph.neighbors(numbers(seed, 60, 4), 5)
-    found = graph.label_mass(similarity, index, torch.arange(m), y[:m], alpha=0.9)
+    similar = neighbors(numbers(seed, 60, 4), 5)
+    mass = graph.label_mass(similar, torch.arange(m), y[:m], alpha=0.9)
     adjacency = np.zeros((60, 60))
-    np.put_along_axis(adjacency, index.numpy(), similarity.clamp(min=0).double().numpy() ** 4, 1)
+    np.put_along_axis(adjacency, similar.index.numpy(), similar.similarity.clamp(min=0).double().numpy() ** 4, 1)
     adjacency = np.maximum(adjacency, adjacency.T)
     scale = 1 / np.sqrt(adjacency.sum(1))
     source = np.zeros(60)
     for c in y[:m].unique().tolist():
         source[:m][y[:m] == c] = 1 / (y[:m] == c).sum().item()
     expected = np.linalg.solve(np.eye(60) - 0.9 * scale[:, None] * adjacency * scale, source)
-    assert np.allclose(found, expected / np.median(expected), atol=1e-2 * found.max())
+    assert np.allclose(mass, expected / np.median(expected), atol=1e-2 * mass.max())
 
 
-def test_what_is_like_no_labelled_image_is_far():
+def test_foreign_images_are_out_of_distribution():
     group = torch.arange(3).repeat_interleave(torch.tensor([200, 200, 60]))  # the third group is foreign
     x = torch.eye(3, 5)[group] + 0.2 * numbers(1, 460, 5)
     labeled = torch.tensor([3, 203])
-    far = graph.label_mass(*graph.neighbors(x, 8), labeled, group[labeled]) < graph.OUT_OF_DISTRIBUTION
+    far = graph.label_mass(neighbors(x, 8), labeled, group[labeled]) < graph.OUT_OF_DISTRIBUTION
     assert far[group == 2].float().mean() > 0.9 and far[group < 2].float().mean() < 0.05
 
 
-def test_most_images_may_be_far():
+def test_most_images_may_be_out_of_distribution():
     group = torch.arange(2).repeat_interleave(torch.tensor([40, 160]))  # no way leads from the labels to the second group
     x = torch.cat([numbers(0, 40, 2).abs() @ torch.eye(2, 4), numbers(1, 160, 2).abs() @ torch.eye(4)[2:]])
-    reach = graph.label_mass(*graph.neighbors(x, 5), torch.tensor([0, 1]), torch.tensor([0, 1]))
-    assert reach.isfinite().all() and (reach[group == 1] < graph.OUT_OF_DISTRIBUTION).all() and (reach[group == 0] > 0).any()
+    mass = graph.label_mass(neighbors(x, 5), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    assert mass.isfinite().all() and (mass[group == 1] < graph.OUT_OF_DISTRIBUTION).all() and (mass[group == 0] > 0).any()
 
 
-def test_the_prior_counts_the_best_scored_class_and_none_is_impossible():
+def test_class_prior_counts_best_classes_with_smoothing():
     scores = torch.tensor([[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert graph.class_prior(scores).tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6])
 
 
-def test_what_no_label_reaches_has_every_class_for_a_candidate():
+def test_unreached_images_keep_every_candidate():
     x = torch.cat([numbers(0, 20, 2).abs() @ torch.eye(2, 6), numbers(1, 20, 2).abs() @ torch.eye(6)[4:]])  # two islands
-    scores = graph.spread(*graph.neighbors(x, 3), torch.tensor([0, 1]), torch.tensor([0, 1]), 2)
+    scores = graph.spread(neighbors(x, 3), torch.tensor([0, 1]), torch.tensor([0, 1]), 2)
     assert graph.candidates(scores, 0.6)[20:].all()
 
 
-def test_candidates_are_those_within_the_margin_of_the_best():
+def test_candidates_score_within_the_margin():
     scores = torch.tensor([[0.5, 0.3, 0.2], [0.4, 0.39, 0.21]])
     assert graph.candidates(scores, 0.6).tolist() == [[True, True, False], [True, True, False]]
     assert graph.candidates(scores, 1.0).sum(dim=1).tolist() == [1, 1]
 
 
-def test_pretraining_brings_views_of_an_image_together_and_repeats_itself(images):
+def test_pretraining_aligns_views_and_is_deterministic(images):
     losses = []
     settings = replace(SETTINGS, steps=30, batch=64)
     one = graph.pretrain(images.x[:2000], settings, lambda step, loss: losses.append(loss.item()))
@@ -147,21 +153,28 @@ def few(images):
     return data.Images("mnist", images.x[:300], images.y[:300], images.x_test[:0], images.y_test[:0], images.classes)
 
 
-def test_a_graph_is_made_once_and_made_again_if_its_file_is_damaged(few, tmp_path):
-    said = []
-    made = shared.load_graph(few, SETTINGS, said.append, tmp_path)
-    assert made.similarity.shape == made.index.shape == (300, SETTINGS.neighbors) and any("step 3/3" in line for line in said)
+def test_graph_is_made_once_and_again_if_damaged(few, tmp_path):
+    events = []
+    last = {"stage": "graph", "step": 3, "steps": 3}
+
+    def trained():
+        return any(last.items() <= event.items() for event in events)
+
+    made = graph_cache.load(few, SETTINGS, events.append, tmp_path)
+    assert made.similarity.shape == made.index.shape == (300, SETTINGS.neighbors) and trained()
     assert made.features.shape == (300, 300) and made.features.dtype == torch.float16
-    said.clear()
-    again = shared.load_graph(few, SETTINGS, said.append, tmp_path)
-    assert torch.equal(again.index, made.index) and not any("step" in line for line in said)
-    shared.path("mnist", SETTINGS, tmp_path).write_bytes(b"damaged")
-    mended = shared.load_graph(few, SETTINGS, said.append, tmp_path)
-    assert torch.equal(mended.index, made.index) and any("step 3/3" in line for line in said)
+    events.clear()
+    again = graph_cache.load(few, SETTINGS, events.append, tmp_path)
+    assert torch.equal(again.index, made.index) and not any("step" in event for event in events)
+    graph_cache.path("mnist", SETTINGS, tmp_path).write_bytes(b"damaged")
+    repaired = graph_cache.load(few, SETTINGS, events.append, tmp_path)
+    assert torch.equal(repaired.index, made.index) and trained()
 
 
-def test_other_settings_have_a_file_of_their_own(tmp_path):
-    assert shared.path("mnist", SETTINGS, tmp_path) != shared.path("mnist", replace(SETTINGS, temperature=0.4), tmp_path)
+def test_graph_file_depends_on_settings(tmp_path):
+    assert graph_cache.path("mnist", SETTINGS, tmp_path) != graph_cache.path(
+        "mnist", replace(SETTINGS, temperature=0.4), tmp_path
+    )
 
 
 def blobs(sizes, d=12):
@@ -170,37 +183,34 @@ def blobs(sizes, d=12):
     return torch.eye(d)[group] + 0.05 * numbers(0, len(group), d), group
 
 
-def test_typical_images_are_one_of_each_cluster_the_densest_of_it_the_largest_first():
+def test_typical_images_are_the_densest_of_the_largest_clusters():
     sizes = [40, 10, 30, 20]
     x, group = blobs(sizes)
-    similarity, _ = graph.neighbors(x, 5)
-    choice = graph.typical(x, similarity, 4, seed=0)
-    assert group[choice.index].tolist() == [0, 2, 3, 1] and choice.sizes.sort().values.tolist() == sorted(sizes)
-    density = similarity.mean(dim=1)
-    for image, typicality in zip(choice.index, choice.typicality, strict=True):
+    similar = neighbors(x, 5)
+    selection = graph.typical(similar, 4, seed=0)
+    assert group[selection.index].tolist() == [0, 2, 3, 1] and selection.sizes.sort().values.tolist() == sorted(sizes)
+    density = similar.similarity.mean(dim=1)
+    for image, typicality in zip(selection.index, selection.typicality, strict=True):
         assert density[image] == density[group == group[image]].max() == typicality
 
 
-def test_a_cluster_with_a_label_waits_for_those_without():
+def test_unlabelled_clusters_come_first():
     x, group = blobs([40, 10, 30, 20])
-    similarity, _ = graph.neighbors(x, 5)
-    choice = graph.typical(x, similarity, 2, seed=0, labeled=torch.tensor([0, 45]))
-    assert group[choice.index].tolist() == [2, 3]
+    selection = graph.typical(neighbors(x, 5), 2, seed=0, labeled=torch.tensor([0, 45]))
+    assert group[selection.index].tolist() == [2, 3]
 
 
 @settings(deadline=None, max_examples=15)
 @given(n=st.integers(1, 60), n_labeled=st.integers(0, 20), seed=st.integers(0, 99))
-def test_typical_images_are_distinct_unlabelled_and_a_function_of_the_seed(n, n_labeled, seed):
-    x = numbers(seed, 80, 6)
-    similarity, _ = graph.neighbors(x, 5)
+def test_typical_images_are_distinct_unlabelled_and_deterministic(n, n_labeled, seed):
+    similar = neighbors(numbers(seed, 80, 6), 5)
     labeled = torch.randperm(80, generator=torch.Generator().manual_seed(seed))[:n_labeled]
-    one, two = (graph.typical(x, similarity, n, seed, labeled) for _ in range(2))
+    one, two = (graph.typical(similar, n, seed, labeled) for _ in range(2))
     assert torch.equal(one.index, two.index) and len(one.index.unique()) == n
     assert not torch.isin(one.index, labeled).any()
 
 
-def test_more_images_than_there_are_can_not_be_chosen():
-    x = numbers(0, 20, 4)
-    similarity, _ = graph.neighbors(x, 3)
+def test_typical_refuses_more_images_than_are_left():
+    similar = neighbors(numbers(0, 20, 4), 3)
     with pytest.raises(ValueError, match=r"^n_labels=16: must be a whole number from 1 to 15"):
-        graph.typical(x, similarity, 16, 0, torch.arange(5))
+        graph.typical(similar, 16, 0, torch.arange(5))

@@ -1,4 +1,4 @@
-"""JupyterLab as `make lab` starts it: for this machine only, and for whoever has its token."""
+"""JupyterLab as `make lab` starts it: for this machine only, and only with its token."""
 
 import time
 import urllib.error
@@ -18,7 +18,7 @@ def addresses(process):
     return {each.laddr.ip for each in psutil.Process(process.pid).net_connections("tcp") if each.status == psutil.CONN_LISTEN}
 
 
-def test_it_listens_on_this_machine_alone_and_wants_its_token(start_lab):
+def test_lab_listens_on_this_machine_alone_and_wants_its_token(start_lab):
     process, address, token = start_lab()
     deadline = time.monotonic() + 20
     while not (listening := addresses(process)) and time.monotonic() < deadline:

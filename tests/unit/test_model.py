@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ssl_core.model import Net, max_pool, untrained
+from ssl_core.model import Net, init_net, max_pool
 
 
-def test_parameters_features_logits(images):
+def test_net_has_its_parameters_features_and_logits(images):
     model = init_net(0)
     assert sum(p.numel() for p in model.parameters()) == 231_854
     logits, features = model(images.x[:7])
@@ -14,7 +14,7 @@ def test_parameters_features_logits(images):
     assert features.min() >= 0
 
 
-def test_it_is_the_reports_network_layer_by_layer(images):
+def test_net_equals_the_reports_layers(images):
     """The report's order is convolution, ReLU, pooling; ours pools first, which is the same function."""
     model = init_net(3)
     features = nn.Sequential(
@@ -28,7 +28,7 @@ def test_it_is_the_reports_network_layer_by_layer(images):
 
 
 @given(st.integers(0, 2**32), *[st.integers(1, 9)] * 4, st.sampled_from([torch.contiguous_format, torch.channels_last]))
-def test_pooling_without_a_gradient_is_pytorchs_to_the_bit(seed, n, channels, height, width, memory_format):
+def test_pooling_without_gradient_equals_pytorch_bitwise(seed, n, channels, height, width, memory_format):
     x = torch.randn(n, channels, 1 + height, 1 + width, generator=torch.Generator().manual_seed(seed)).to(
         memory_format=memory_format
     )
@@ -37,12 +37,12 @@ def test_pooling_without_a_gradient_is_pytorchs_to_the_bit(seed, n, channels, he
     assert torch.equal(found, nn.MaxPool2d(2)(x)) and torch.equal(found, max_pool(x))
 
 
-def test_what_is_not_a_number_stays_seen():
+def test_pooling_keeps_nan():
     with torch.no_grad():
         assert max_pool(torch.tensor([[[[1.0, 2.0], [float("nan"), 3.0]]]])).isnan().all()
 
 
-def test_initial_weights_follow_the_seed_and_leave_the_global_state_alone():
+def test_initial_weights_depend_on_the_seed_alone():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)

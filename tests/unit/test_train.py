@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from ssl_core import data, graph, recipes, train
+from ssl_core import graph, recipes, train
 from ssl_core.augment import Augment
-from ssl_core.lab.bench import printed_step
+from ssl_core.data import Task
+from ssl_core.experiment import Labeling, prepare
+from ssl_core.lab.tools.bench import printed_step
 from ssl_core.losses import class_centroids
 from ssl_core.model import Net, init_net
 from ssl_core.recipes import BEST, PUBLISHED, RECIPES, SUPERVISED, TERMS, WEAK
@@ -25,10 +27,14 @@ def tiny(recipe, epochs=2, steps=3):
     return replace(recipe, epochs=epochs, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and steps)
 
 
-def fit(images, recipe, n_labels=50, seed=0, draw="random", **changes):
-    parts = data.split(images.y, n_labels, seed, draw)
-    x_u = images.x[parts.unlabeled][:2000]
-    return train.fit(init_net(seed), images.x[parts.labeled], images.y[parts.labeled], x_u, replace(recipe, **changes), seed)
+def few(images, n_labels=50, seed=0, unlabeled=2000):
+    """A task of few unlabelled images, without a graph."""
+    task = prepare(images, Labeling(n_labels, seed), SUPERVISED)
+    return replace(task, x_u=task.x_u[:unlabeled])
+
+
+def fit(images, recipe, n_labels=50, seed=0, **changes):
+    return train.fit(init_net(seed), few(images, n_labels, seed), replace(recipe, **changes), seed)
 
 
 def same_weights(one, other):
@@ -36,21 +42,21 @@ def same_weights(one, other):
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_the_same_seed_gives_the_same_numbers_whatever_the_global_state(images, recipe):
+def test_fit_depends_on_its_seed_not_on_global_state(images, recipe):
     one = fit(images, tiny(recipe))
     torch.manual_seed(99)
     np.random.seed(99)
     two, other = fit(images, tiny(recipe)), fit(images, tiny(recipe), seed=1)
     assert same_weights(one.model, two.model) and not same_weights(one.model, other.model)
 
-    def numbers(found):
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in found.history]
+    def numbers(result):
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in result.history]
 
     assert numbers(one) == numbers(two)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_the_history_is_the_objective_and_its_terms(images, recipe):
+def test_history_holds_objective_and_terms(images, recipe):
     found = fit(images, tiny(recipe, epochs=6))
     assert [row["epoch"] for row in found.history] == [1, 2, 3, 4, 5, 6]
     assert list(found.snapshots) == [1, 5, 6]
@@ -61,7 +67,7 @@ def test_the_history_is_the_objective_and_its_terms(images, recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_it_learns(images, recipe):
+def test_fit_learns(images, recipe):
     found = fit(images, tiny(recipe, epochs=12, steps=10), n_labels=500)
     evaluation = train.evaluate(found.model, images.x_test[:2000], images.y_test[:2000])
     assert evaluation.accuracy > 0.6
@@ -70,17 +76,17 @@ def test_it_learns(images, recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("n_labels", [1, 10, 250])
-def test_a_digit_without_a_label_makes_no_nan(images, recipe, n_labels):
+def test_unlabelled_digit_makes_no_nan(images, recipe, n_labels):
     found = fit(images, tiny(recipe), n_labels=n_labels)
     assert all(p.isfinite().all() for p in found.model.parameters())
     assert all(math.isfinite(value) for row in found.history for value in row.values())
 
 
-def test_published_is_the_reports_printed_loop(images):
+def test_published_equals_the_printed_loop(images):
     """A plain transcription of the report's loop takes the same steps: ReLU before pooling, torchvision's affine, Σ p log p."""
-    parts = data.split(images.y, 500, 0)
-    x_l, y_l, x_u = images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled][:2000]
-    ours = train.fit(init_net(0), x_l, y_l, x_u, replace(PUBLISHED, epochs=2), seed=0)
+    task = few(images, 500)
+    x_l, y_l, x_u = task.x_l, task.y_l, task.x_u
+    ours = train.fit(init_net(0), task, replace(PUBLISHED, epochs=2), seed=0)
 
     model = init_net(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
@@ -103,7 +109,7 @@ def test_published_is_the_reports_printed_loop(images):
         assert (mine - theirs).abs().max() < 1e-3
 
 
-def test_gradient_reaches_the_network_from_each_term_alone(images):
+def test_each_term_alone_has_a_gradient(images):
     x = images.x[:20]
     for name in TERMS:
         recipe = replace(BEST, weights={name: 1.0}, threshold=0.0)
@@ -116,7 +122,7 @@ def test_gradient_reaches_the_network_from_each_term_alone(images):
         assert model.conv1.weight.grad.abs().sum() > 0, name
 
 
-def test_the_teacher_is_the_average_of_the_weights_and_is_not_trained(images):
+def test_teacher_averages_weights_without_training(images):
     model = init_net(0)
     teacher = train.Teacher(model, replace(BEST, ema_decay=0.5))
     weights = []
@@ -129,7 +135,7 @@ def test_the_teacher_is_the_average_of_the_weights_and_is_not_trained(images):
     assert not any(p.requires_grad for p in teacher.model.parameters())
 
 
-def test_alignment_evens_out_the_predicted_classes(images):
+def test_alignment_evens_out_predicted_classes(images):
     x = images.x[:500]
     plain = train.Teacher(init_net(0), replace(BEST, align_decay=0.0)).probabilities(x)
     teacher = train.Teacher(init_net(0), replace(BEST, align_decay=0.5))
@@ -139,7 +145,7 @@ def test_alignment_evens_out_the_predicted_classes(images):
     assert aligned.mean(0).std() < 0.2 * plain.mean(0).std()
 
 
-def test_alignment_with_a_prior_makes_a_rare_class_rare(images):
+def test_alignment_with_prior_keeps_a_rare_class_rare(images):
     x, prior = images.x[:500], torch.tensor([0.01] + [0.11] * 9)
     estimated = replace(BEST, align_decay=0.5, uniform_prior=False)
     teacher = train.Teacher(init_net(0), estimated, prior)
@@ -150,7 +156,7 @@ def test_alignment_with_a_prior_makes_a_rare_class_rare(images):
     assert torch.equal(train.Teacher(init_net(0), estimated).probabilities(x), plain)  # nothing known: nothing assumed
 
 
-def test_candidates_bound_the_teacher_and_alone_replace_it(images):
+def test_candidates_constrain_the_teacher_and_replace_it_in_warmup(images):
     x = images.x[:200]
     candidates = torch.zeros(200, 10, dtype=torch.bool)
     candidates[:100, 3] = True
@@ -159,50 +165,51 @@ def test_candidates_bound_the_teacher_and_alone_replace_it(images):
     free, bound = teacher.probabilities(x), teacher.probabilities(x, candidates)
     assert torch.allclose(bound[:100, 3], torch.ones(100)) and (bound[~candidates] == 0).all()
     assert torch.allclose(bound[100:, 3] / bound[100:, 5], free[100:, 3] / free[100:, 5], rtol=1e-4)
-    alone = teacher.probabilities(x, candidates, alone=True)
-    assert torch.equal(alone[:, 3], torch.where(torch.arange(200) < 100, 1.0, 0.5))
+    warmup = teacher.probabilities(x, candidates, warmup=True)
+    assert torch.equal(warmup[:, 3], torch.where(torch.arange(200) < 100, 1.0, 0.5))
 
 
-def test_candidates_teach_from_the_first_step_and_only_while_they_guide(images):
-    """Of wrong candidates a guided network learns the wrong thing; one that they never guide learns as without them."""
+def test_candidates_teach_only_while_they_constrain(images):
+    """Wrong candidates teach wrong classes; a network that they never constrain learns as without them."""
     recipe = tiny(replace(BEST, graph_warmup=1.0, graph_constrained=1.0), epochs=20)
-    parts = data.split(images.y, 50, 0)
-    x_l, y_l, x_u = images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled][:500]
+    task = few(images, unlabeled=500)
+    y_u = images.y[task.split.unlabeled][:500]
     threes = torch.zeros(500, 10, dtype=torch.bool)
     threes[:, 3] = True
 
     def trained(recipe, candidates):
-        return train.fit(init_net(0), x_l, y_l, x_u, recipe, 0, candidates=candidates).model
+        return train.fit(init_net(0), replace(task, candidates=candidates), recipe, 0).model
 
     def threes_read(model):
-        return (train.evaluate(model, x_u, images.y[parts.unlabeled][:500]).predictions == 3).float().mean()
+        return (train.evaluate(model, task.x_u, y_u).predictions == 3).float().mean()
 
     assert threes_read(trained(recipe, threes)) > 0.9 > 0.5 > threes_read(trained(recipe, None))
-    unguided = replace(recipe, graph_warmup=0.0, graph_constrained=0.0)
-    assert same_weights(trained(unguided, threes), trained(unguided, None))
+    unconstrained = replace(recipe, graph_warmup=0.0, graph_constrained=0.0)
+    assert same_weights(trained(unconstrained, threes), trained(unconstrained, None))
 
 
-def test_without_averaging_the_teacher_is_the_model(images):
+def test_teacher_without_averaging_is_the_model(images):
     found = fit(images, tiny(replace(BEST, ema_decay=0.0)))
     assert found.model is not None and all(p.isfinite().all() for p in found.model.parameters())
 
 
-def test_a_loss_that_is_not_finite_stops_at_once(images):
+def test_infinite_loss_stops_training(images):
     with pytest.raises(FloatingPointError, match=r"recipe 'supervised' is not finite at step \d+: .*supervised"):
         fit(images, tiny(SUPERVISED, epochs=50), weights={"supervised": 3e38})
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_where_every_image_has_a_label_only_labels_teach(images, recipe):
+def test_labels_alone_teach_if_every_image_has_one(images, recipe):
     x, y = images.x[:300], images.y[:300]
-    history = train.fit(init_net(0), x, y, x[:0], tiny(recipe), 0, candidates=torch.ones(0, 10, dtype=torch.bool)).history
+    task = Task(x, y, x[:0], torch.ones(0, 10, dtype=torch.bool))
+    history = train.fit(init_net(0), task, tiny(recipe), 0).history
     assert {row[name] for row in history for name in recipe.terms if name != "supervised"} <= {0.0}
     assert all(row["total"] == pytest.approx(row["supervised"]) and row["supervised"] > 0 for row in history)
 
 
 @settings(deadline=None, max_examples=25)
 @given(n_l=st.integers(1, 59_999))
-def test_a_labelled_image_comes_up_at_least_as_often_as_an_unlabelled_one(n_l):
+def test_labelled_images_come_up_at_least_as_often_as_unlabelled(n_l):
     n_u = 60_000 - n_l
     ((labeled, unlabeled), *_) = train.IndexBatches(n_l, n_u, BEST, generator()).epoch()
     assert (len(labeled), len(unlabeled)) == BEST.batch_for(n_l, n_u) and len(labeled) + len(unlabeled) == 192
@@ -213,7 +220,7 @@ def test_a_labelled_image_comes_up_at_least_as_often_as_an_unlabelled_one(n_l):
 
 @settings(deadline=None, max_examples=25)
 @given(n_l=st.integers(1, 700), n_u=st.integers(1, 700))
-def test_report_batches_walk_both_sets_until_the_shorter_ends(n_l, n_u):
+def test_report_batches_end_with_the_shorter_set(n_l, n_u):
     epoch = train.IndexBatches(n_l, n_u, PUBLISHED, generator()).epoch()
     assert len(epoch) == PUBLISHED.steps_for(n_l, n_u) == min(math.ceil(n_l / 200), math.ceil(n_u / 200))
     for side, n in ((0, n_l), (1, n_u)):
@@ -223,7 +230,7 @@ def test_report_batches_walk_both_sets_until_the_shorter_ends(n_l, n_u):
         assert sum(len(labeled) for labeled, _ in epoch) == n_l
 
 
-def test_evaluation_is_scikit_learns(images):
+def test_evaluation_equals_scikit_learn(images):
     model = fit(images, tiny(SUPERVISED, epochs=4)).model
     x, y = images.x_test[:1234], images.y_test[:1234]
     found = train.evaluate(model, x, y)
@@ -235,7 +242,7 @@ def test_evaluation_is_scikit_learns(images):
     assert found.recall.tolist() == pytest.approx(recall.tolist())
 
 
-def test_copies_vote_on_what_an_image_is(images):
+def test_views_are_averaged_at_test_time(images):
     model = fit(images, tiny(SUPERVISED, epochs=4)).model
     x, y = images.x_test[:700], images.y_test[:700]
     once, voted = train.evaluate(model, x, y), train.evaluate(model, x, y, 8, WEAK)
@@ -283,18 +290,18 @@ def losses(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["supervised", "best", "supervised-plus-consistency", "best-without-muon"])
-def test_steps_stay_on_the_gpu_and_do_not_wait_for_it(losses, name):
+def test_training_stays_on_the_gpu_and_never_waits(losses, name):
     recipe = tiny(recipes.get(name), epochs=1, steps=10)
     with torch.device("cuda"):
         model, x, y = Net(), torch.zeros(500, 1, 28, 28), torch.zeros(500, dtype=torch.int64)
         candidates = torch.ones(450, 10, dtype=torch.bool) if recipe.pretraining else None
     with pytest.raises(DataDependentOutputException):  # at the end of the epoch its losses are read, and no sooner
-        train.fit(model, x[:50], y[:50], x[50:], recipe, 0, candidates=candidates)
+        train.fit(model, Task(x[:50], y[:50], x[50:], candidates), recipe, 0)
     assert losses == ["cuda"] * 10
 
 
-def test_so_do_those_of_the_graph(losses, monkeypatch):
-    monkeypatch.setattr(graph, "untrained", lambda seed, n_classes, channels: Net(n_classes, channels))
+def test_pretraining_stays_on_the_gpu(losses, monkeypatch):
+    monkeypatch.setattr(graph, "init_net", lambda seed, n_classes, channels: Net(n_classes, channels))
     with torch.device("cuda"):
         encoder = graph.Encoder(0, BEST.pretraining.dimensions)
     monkeypatch.setattr(encoder, "to", lambda device: encoder)  # fake weights can't be moved in place

@@ -5,7 +5,6 @@ A run that is finished in the outputs folder is kept, so that the command can be
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pandas as pd
 
 from ..runs import files, records
 from ..runs.fingerprint import fingerprint
-from ..runs.spec import FORMER_DRAWS
 from ..studies import registry
 from ..studies.study import Results
 from . import sweep_and_build
@@ -34,9 +32,8 @@ def renew(outputs: Path) -> None:
     tables = [records.table(records.read_all(outputs)), records.read_table(folder / "results.csv")]
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
-    former = {new: old for old, new in FORMER_DRAWS.items()}  # which keep the order of the rows, and so small differences
-    results = results.drop_duplicates(PARAMETERS).sort_values(PARAMETERS, key=lambda column: column.replace(former))
-    records.write_table(folder / "results.csv", results, "%.6g")
+    results = results.drop_duplicates(PARAMETERS)
+    records.write_table(folder / "results.csv", results, PARAMETERS, "%.6g")
     draw_pictures(results, folder)
     place(page_tables(results))
 
@@ -93,11 +90,11 @@ def command(args: argparse.Namespace) -> None:
         print(overview(names, outputs))
         return
 
-    def then() -> str:
+    def then() -> None:
         renew(outputs)
-        return sweep_and_build.build_pages(files.REFERENCE, registry.notebooks(names), "mnist", "random")
+        sweep_and_build.build_pages(files.REFERENCE, registry.notebooks(names), "mnist", "random")
 
-    if not args.no_training:
+    if args.no_training:
+        then()
+    else:
         sweep_and_build.run_grid(registry.runs(names), args, then)
-    elif problem := then():
-        sys.exit(f"reference: the table is renewed{problem}")
