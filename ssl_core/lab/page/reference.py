@@ -33,7 +33,7 @@ def renew(outputs: Path) -> None:
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
     results = results.drop_duplicates(PARAMETERS)
-    records.write_table(folder / "results.csv", results, PARAMETERS, "%.6g")
+    records.write_table(folder / "results.csv", results, order=PARAMETERS, float_format="%.6g")
     draw_pictures(results, folder)
     place(page_tables(results))
 

@@ -208,7 +208,7 @@ def results(outputs: str | Path, records: list[Record] | None = None) -> pd.Data
     return table(records) if records else read_table(Path(outputs) / "results.csv")
 
 
-def write_table(path: Path, results: pd.DataFrame, order: Sequence[str] = (), float_format: str | None = None) -> None:
+def write_table(path: Path, results: pd.DataFrame, *, order: Sequence[str] = (), float_format: str | None = None) -> None:
     """Writes a table of runs as CSV, which keeps former names; sorted by the columns `order`."""
     former = {new: old for old, new in FORMER_DRAWS.items()}
     results = results.assign(draw=results["draw"].replace(former))
