@@ -66,6 +66,7 @@ def of_notebook(notebook: Path, *, code: bool) -> BeautifulSoup:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
+        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # lines printed one by one are one text
     )
     page = BeautifulSoup(exporter.from_notebook_node(content)[0], "html.parser")
     _name_headings(page)
