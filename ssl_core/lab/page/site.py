@@ -21,7 +21,7 @@ from ..runs import files
 from ..runs.executors import LocalExecutor
 from ..runs.notebook import FOLDER, KEEP_MEMORY, Execution, NotebookFailed
 from ..runs.spec import Run
-from ..runs.sweep import cores, sweep
+from ..runs.sweep import cores, lock, sweep
 from . import html
 
 RESULTS_PAGE = "outputs/reference/results.html"
@@ -77,16 +77,17 @@ def build(site: Path, names: list[str]) -> None:
     Raises NotebookFailed, naming the notebook, if one fails; what was executed until then is kept in `site/.work`.
     """
     work = site / ".work"
-    shutil.copytree(files.REFERENCE, work / "reference", dirs_exist_ok=True)
-    executed = execute(names, work)
-    bodies = {document: html.of_markdown((files.ROOT / document).read_text()) for document in DOCUMENTS}
-    for name, notebook in executed.items():
-        bodies[f"notebooks/{name}.ipynb"] = _with_note(_read(notebook, work, code=True), EXAMPLES[name].note)
-    if "results" in executed:
-        bodies[RESULTS_PAGE] = _read(executed["results"], work, code=False)
-    bodies["index.html"] = index(bodies)
-    for source, body in bodies.items():
-        write(site, source, body, bodies.keys())
+    with lock(work):
+        shutil.copytree(files.REFERENCE, work / "reference", dirs_exist_ok=True)
+        executed = execute(names, work)
+        bodies = {document: html.of_markdown((files.ROOT / document).read_text()) for document in DOCUMENTS}
+        for name, notebook in executed.items():
+            bodies[f"notebooks/{name}.ipynb"] = _with_note(_read(notebook, work, code=True), EXAMPLES[name].note)
+        if "results" in executed:
+            bodies[RESULTS_PAGE] = _read(executed["results"], work, code=False)
+        bodies["index.html"] = index(bodies)
+        for source, body in bodies.items():
+            write(site, source, body, bodies.keys())
     shutil.rmtree(work)
 
 
