@@ -99,7 +99,14 @@ def test_markdown():
     assert (
         len(numbers.find_all("button")) == 2 and numbers.td.find_next("td")["class"] == "number" and not words.find_all("button")
     )
+    assert page.select_one(".code pre").get_text() == "code"
     assert [link["href"] for link in page.select("nav a")] == [f"#is-{name}-it" for name in "abcd"]
+
+
+def test_markdown_of_the_project():
+    """A table within a list is a table, and a comment is no text."""
+    page = html.of_markdown("# One\n\n1. item\n\n   | a | b |\n   | --- | --- |\n   | x | y |\n\n<!-- places -->\n")
+    assert page.select_one("ol td").get_text() == "x" and "places" not in page.get_text()
 
 
 @pytest.mark.parametrize(("heading", "anchor"), [("In short", "in-short"), ("What it is: M = 50?", "what-it-is-m--50")])
