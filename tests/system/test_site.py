@@ -67,7 +67,7 @@ def test_it_fits_a_phone(open_page, name):
 def test_a_notebook_is_shown_with_its_code_and_figures(open_page):
     page = open_page("notebooks/ablation.html")
     assert "Executed by make site" in page.locator("p.note").inner_text()
-    assert page.locator(".code", has_text="plots.ablation(changes)").count() == 1 and page.locator("figure").count() >= 1
+    assert page.locator(".code", has_text='show("ablation", results)').count() == 1 and page.locator("figure").count() >= 1
     colors = page.locator(".code span").evaluate_all("all => all.map(token => getComputedStyle(token).color)")
     assert len(set(colors)) > 3, "code is highlighted"
 

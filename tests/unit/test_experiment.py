@@ -66,7 +66,7 @@ def test_typical_draw_is_the_selection_of_the_graph(digits, neighbors):
 
 @pytest.mark.parametrize("labeling, recipe", [(Labeling(50, 0), BEST), (Labeling(50, 0, "typical"), SUPERVISED)])
 def test_missing_graph_is_named(digits, labeling, recipe):
-    with pytest.raises(ValueError, match="^neighbors=None: must be the graph of the images for recipe="):
+    with pytest.raises(ValueError, match=r"^neighbors=None: must be the graph of the images for recipe="):
         experiment.prepare(digits, labeling, recipe)
 
 
@@ -77,7 +77,7 @@ def test_more_labels_than_there_are_is_named(digits):
 
 @pytest.mark.parametrize("field, value", [("n_labels", 0), ("seed", -1), ("draw", "lucky"), ("label_noise", 1.0), ("fold", 6)])
 def test_labeling_names_what_makes_no_sense(field, value):
-    with pytest.raises(ValueError, match=f"^{field}={value!r}: must be "):
+    with pytest.raises(ValueError, match=rf"^{field}={value!r}: must be "):
         Labeling(**{"n_labels": 50, "seed": 0} | {field: value})
 
 

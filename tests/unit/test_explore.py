@@ -54,7 +54,7 @@ def test_each_view_of_a_run_is_a_figure(explorer):
     assert isinstance(explorer.recall("supervised"), Figure)
     assert isinstance(explorer.distorted(10, 0.1, 6, 2.0, 0.4, 9), Figure)
     text, figure = explorer.budget(3.0, 10.0, 10_000, 99.0)
-    assert "Cheapest in all" in text.data and isinstance(figure, Figure)
+    assert "Cheapest in total" in text.data and isinstance(figure, Figure)
 
 
 def test_cell_shows_the_counted_images_most_confident_first(explorer):

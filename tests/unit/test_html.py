@@ -40,7 +40,7 @@ def notebook(tmp_path):
         new_markdown_cell("*How to read it:* from left to right.\n\nAnother paragraph."),
         new_markdown_cell("## In short"),
         new_code_cell("table", outputs=[new_output("execute_result", {"text/html": TABLE, "text/plain": "table"})]),
-        new_code_cell("print(3)", outputs=[new_output("stream", name="stdout", text="3 < 4\n")]),
+        new_code_cell("print(3)", outputs=[new_output("stream", name="stdout", text=text) for text in ("3 < 4\n", "5\n")]),
         new_code_cell("menu", outputs=[new_output("display_data", {html.WIDGET: {"model_id": "1"}, "text/plain": "VBox()"})]),
         new_markdown_cell("## In short"),
         new_code_cell("None"),
@@ -52,7 +52,7 @@ def notebook(tmp_path):
 def test_a_page_without_code(notebook):
     page = BeautifulSoup(html.as_page(notebook), "html.parser")
     assert page.title.get_text() == "Title" and page.html["lang"] == "en" and not page.select(".code, nav")
-    assert "plot(" not in page.get_text() and "3 < 4" in page.pre.get_text()
+    assert "plot(" not in page.get_text() and [text.get_text() for text in page.find_all("pre")] == ["3 < 4\n5\n"]
     assert [heading["id"] for heading in page.find_all(["h1", "h2"])] == ["title", "in-short", "in-short-1"]
     assert not page.find_all(["link", "iframe"]) and not page.find_all("script", src=True)
 
@@ -99,7 +99,14 @@ def test_markdown():
     assert (
         len(numbers.find_all("button")) == 2 and numbers.td.find_next("td")["class"] == "number" and not words.find_all("button")
     )
+    assert page.select_one(".code pre").get_text() == "code"
     assert [link["href"] for link in page.select("nav a")] == [f"#is-{name}-it" for name in "abcd"]
+
+
+def test_markdown_of_the_project():
+    """A table within a list is a table, and a comment is no text."""
+    page = html.of_markdown("# One\n\n1. item\n\n   | a | b |\n   | --- | --- |\n   | x | y |\n\n<!-- places -->\n")
+    assert page.select_one("ol td").get_text() == "x" and "places" not in page.get_text()
 
 
 @pytest.mark.parametrize(("heading", "anchor"), [("In short", "in-short"), ("What it is: M = 50?", "what-it-is-m--50")])

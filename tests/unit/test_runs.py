@@ -117,7 +117,7 @@ def test_table_keeps_its_former_names_on_disk(tmp_path):
     table = records.read_table(path)
     assert "wrong_labels" in header and set(table["draw"]) == {"random", "class-balanced"}
     assert table["current"].all() and table["label_noise"].tolist() == [0, 0, 0, 0.1, 0.1]
-    records.write_table(tmp_path / "again.csv", table.drop(columns="current"), "%.6g")
+    records.write_table(tmp_path / "again.csv", table.drop(columns="current"), float_format="%.6g")
     assert records.read_table(tmp_path / "again.csv").equals(table)
     assert (tmp_path / "again.csv").read_text().splitlines()[0] == header
 

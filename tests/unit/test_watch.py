@@ -34,7 +34,7 @@ def texts(seen):
 
 def stopping_at(epoch, monkeypatch):
     """The stop button is pressed when the curve of that epoch is drawn: the kernel is sent SIGINT."""
-    draw, pressed = watch.plots.loss_curves, []
+    draw, pressed = watch.run_figures.loss_curves, []
 
     def drawn(history, weights):
         if history[-1]["epoch"] == epoch and not pressed:
@@ -43,7 +43,7 @@ def stopping_at(epoch, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return draw(history, weights)
 
-    monkeypatch.setattr(watch.plots, "loss_curves", drawn)
+    monkeypatch.setattr(watch.run_figures, "loss_curves", drawn)
 
 
 def weights(model):

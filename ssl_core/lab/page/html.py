@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import mistune
 import nbformat
 from bs4 import BeautifulSoup, Comment, Tag
 from jinja2 import Environment, FileSystemLoader
+from mistune.plugins import table as tables
 from nbconvert import HTMLExporter
-from nbconvert.filters import markdown2html
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
@@ -25,6 +26,9 @@ HOW_TO_READ = "How to read it:"  # begins the paragraph after a figure that beco
 HEADINGS = ["h1", "h2", "h3"]
 CODE_BLOCK = {"class": "code", "tabindex": "0", "role": "group", "aria-label": "Code"}  # as in cells.html.j2
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MARKDOWN = mistune.create_markdown(
+    escape=False, plugins=[tables.table, tables.table_in_list]
+)  # nbconvert reads no table in a list
 TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
 
 
@@ -66,6 +70,7 @@ def of_notebook(notebook: Path, *, code: bool) -> BeautifulSoup:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
+        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],  # lines printed one by one are one text
     )
     page = BeautifulSoup(exporter.from_notebook_node(content)[0], "html.parser")
     _name_headings(page)
@@ -77,7 +82,7 @@ def of_notebook(notebook: Path, *, code: bool) -> BeautifulSoup:
 
 def of_markdown(text: str) -> BeautifulSoup:
     """A text in Markdown."""
-    page = BeautifulSoup(markdown2html(text), "html.parser")
+    page = BeautifulSoup(MARKDOWN(text), "html.parser")
     _name_headings(page)
     return _finish(page)
 

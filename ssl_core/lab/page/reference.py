@@ -5,7 +5,6 @@ A run that is finished in the outputs folder is kept, so that the command can be
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,8 +32,8 @@ def renew(outputs: Path) -> None:
     tables = [records.table(records.read_all(outputs)), records.read_table(folder / "results.csv")]
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
-    results = results.drop_duplicates(PARAMETERS).sort_values(PARAMETERS)
-    records.write_table(folder / "results.csv", results, "%.6g")
+    results = results.drop_duplicates(PARAMETERS)
+    records.write_table(folder / "results.csv", results, order=PARAMETERS, float_format="%.6g")
     draw_pictures(results, folder)
     place(page_tables(results))
 
@@ -62,11 +61,15 @@ def overview(names: list[str], outputs: Path) -> str:
     """The grids of these studies, and how many of their runs are finished in `outputs` and in the reference."""
     table = records.read_table(files.REFERENCE / "results.csv")
     kept = set(table.loc[table["current"].astype(bool), "fingerprint"])
-    lines = []
+    lines, owners = [], {}
     for name in names:
-        lines.append(f"{name}: {registry.get(name).question}")
-        for grid in registry.get(name).grid:
-            values = [f"{key.upper()}={value!r}" for key, value in vars(grid).items() if value != getattr(type(grid), key, None)]
+        study = registry.get(name)
+        owner = owners.setdefault(tuple(study.grid), name)
+        lines.append(f"{name}: {study.question}" + ("" if owner == name else f" (the runs of {owner})"))
+        for grid in study.grid if owner == name else ():
+            values = [
+                f"{key.upper()}={value!r}" for key, value in vars(grid).items() if value != getattr(grid.__class__, key, None)
+            ]
             lines.append(f"  {len(registry.grid_runs(grid)):4} runs: {' '.join(values)}")
     runs = registry.runs(names)
     finished = sum(records.finished(run, outputs) for run in runs)
@@ -87,11 +90,11 @@ def command(args: argparse.Namespace) -> None:
         print(overview(names, outputs))
         return
 
-    def then() -> str:
+    def then() -> None:
         renew(outputs)
-        return sweep_and_build.build_pages(files.REFERENCE, registry.notebooks(names), "mnist", "random")
+        sweep_and_build.build_pages(files.REFERENCE, registry.notebooks(names), "mnist", "random")
 
-    if not args.no_training:
+    if args.no_training:
+        then()
+    else:
         sweep_and_build.run_grid(registry.runs(names), args, then)
-    elif problem := then():
-        sys.exit(f"reference: the table is renewed{problem}")

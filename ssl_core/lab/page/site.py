@@ -6,6 +6,7 @@ A page lies where its source lies in the project, with the ending `.html`: links
 import argparse
 import os
 import posixpath
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from ..runs import files
 from ..runs.executors import LocalExecutor
 from ..runs.notebook import FOLDER, KEEP_MEMORY, Execution, NotebookFailed
 from ..runs.spec import Run
-from ..runs.sweep import cores, sweep
+from ..runs.sweep import cores, lock, sweep
 from . import html
 
 RESULTS_PAGE = "outputs/reference/results.html"
@@ -76,20 +77,17 @@ def build(site: Path, names: list[str]) -> None:
     Raises NotebookFailed, naming the notebook, if one fails; what was executed until then is kept in `site/.work`.
     """
     work = site / ".work"
-    shutil.copytree(files.REFERENCE, work / "reference", dirs_exist_ok=True)
-    executed = execute(names, work)
-    bodies = {
-        document: html.of_markdown((files.ROOT / document).read_text())
-        for document in DOCUMENTS
-        if (files.ROOT / document).exists()
-    }
-    for name, notebook in executed.items():
-        bodies[f"notebooks/{name}.ipynb"] = _with_note(_read(notebook, work, code=True), EXAMPLES[name].note)
-    if "results" in executed:
-        bodies[RESULTS_PAGE] = _read(executed["results"], work, code=False)
-    bodies["index.html"] = index(bodies)
-    for source, body in bodies.items():
-        write(site, source, body, bodies.keys())
+    with lock(work):
+        shutil.copytree(files.REFERENCE, work / "reference", dirs_exist_ok=True)
+        executed = execute(names, work)
+        bodies = {document: html.of_markdown((files.ROOT / document).read_text()) for document in DOCUMENTS}
+        for name, notebook in executed.items():
+            bodies[f"notebooks/{name}.ipynb"] = _with_note(_read(notebook, work, code=True), EXAMPLES[name].note)
+        if "results" in executed:
+            bodies[RESULTS_PAGE] = _read(executed["results"], work, code=False)
+        bodies["index.html"] = index(bodies)
+        for source, body in bodies.items():
+            write(site, source, body, bodies.keys())
     shutil.rmtree(work)
 
 
@@ -99,7 +97,7 @@ def execute(names: list[str], work: Path) -> dict[str, Path]:
         grid = list(RUNS if "explore" in names else RUNS[:1])
         for _, error in sweep(grid, work / "runs", LocalExecutor(min(len(grid), cores()), "cpu"), threads=1):
             raise NotebookFailed(f"train.ipynb: {error}")
-    others = [name for name in names if name != "train"]
+    others = [name for name in reversed(names) if name != "train"]  # the last of EXAMPLES take longest
 
     def execute_one(name: str) -> Path:
         start, executed = time.monotonic(), work / f"{name}.ipynb"
@@ -110,8 +108,11 @@ def execute(names: list[str], work: Path) -> dict[str, Path]:
         print(f"{name}.ipynb: executed in {time.monotonic() - start:.0f} s", flush=True)
         return executed
 
-    with ThreadPoolExecutor(min(2, cores())) as pool:
+    pool = ThreadPoolExecutor(min(2, cores()))
+    try:
         executed = dict(zip(others, pool.map(execute_one, others), strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
     if "train" in names:
         executed["train"] = RUNS[0].folder(work / "runs") / "train.ipynb"
     return {name: executed[name] for name in names}
@@ -205,7 +206,7 @@ def _introduction(readme: BeautifulSoup) -> str:
 def _entry(source: str, body: BeautifulSoup) -> dict[str, str]:
     """What the index says of a page: its title and its first sentence."""
     text = next((p.get_text(" ", strip=True) for p in body.find_all("p") if "note" not in p.get("class", ())), "")
-    return {"href": source, "title": body.h1.get_text(), "summary": text.split(". ")[0].rstrip(".:") + "."}
+    return {"href": source, "title": body.h1.get_text(), "summary": re.split(r"(?<=[.?!]) ", text)[0]}
 
 
 def selection(only: str) -> list[str]:

@@ -1,10 +1,15 @@
 """The command `sweep`: a grid of runs, then the results page."""
 
 import argparse
+import csv
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+from ssl_core.data import load
 from ssl_core.datasets import check_name, describe, fetch
 from ssl_core.datasets.checks import check_whole
 
@@ -13,8 +18,8 @@ from ..runs.cluster import DaskExecutor
 from ..runs.executors import LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
 from ..runs.spec import DEVICES, Run, check_device
-from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, preview, sweep
-from ..studies import registry
+from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
+from ..studies import registry, run_figures
 from . import build
 
 
@@ -40,20 +45,19 @@ def configure_machine(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> None:
-    outputs = files.ROOT / args.outputs
+    outputs, data = files.ROOT / args.outputs, files.located(args.data)
+    check_name(data)
     if args.study:
-        grid, notebooks, data, draw = registry.runs(args.study), registry.notebooks(args.study), "mnist", "random"
+        grid, notebooks = registry.runs(args.study, data, smoke=args.smoke), registry.notebooks(args.study)
     else:
-        grid, notebooks, data, draw = _grid(args), ["results"], files.located(args.data), args.draw
-    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, draw))
+        grid, notebooks = _grid(args, data), ["results"]
+    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, args.draw))
 
 
-def _grid(args: argparse.Namespace) -> list[Run]:
+def _grid(args: argparse.Namespace, data: str) -> list[Run]:
     """The runs that the options ask for."""
-    name = files.located(args.data)
-    check_name(name)
-    labels = fitting(name) if args.labels == LABELS else args.labels
-    common = {"data": name, "draw": args.draw, "smoke": args.smoke}
+    labels = fitting(data) if args.labels == LABELS else args.labels
+    common = {"data": data, "draw": args.draw, "smoke": args.smoke}
     return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
 
 
@@ -82,11 +86,12 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
             failures = sweep(grid, outputs, executor, threads)
             for each, error in failures:
                 print(f"FAILED {each.run}: {error}\n  see {each.failed / 'train.ipynb'}")
-            then()
+            try:
+                then()
+            except (OSError, NotebookFailed, ValueError, LookupError) as error:
+                problem = f"the results page could not be built, `make results` tries again: {error}"
         except KeyboardInterrupt:
             sys.exit(f"{args.command}: interrupted; finished runs are kept, and the same command resumes")
-        except (OSError, NotebookFailed, ValueError, LookupError) as error:
-            problem = f"the results page could not be built, `make results` tries again: {error}"
     if failures:
         also = f"; {problem}" if problem else ""
         sys.exit(f"{args.command}: {len(failures)} of {len(grid)} runs failed; the same command tries them again{also}")
@@ -98,3 +103,22 @@ def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> No
     """Builds the page of each notebook."""
     for notebook in notebooks:
         build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
+
+
+def preview(name: str, outputs: Path) -> None:
+    """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
+    info, images = describe(name), load(name)
+    folder = outputs / info.slug
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = io.StringIO()
+    csv.writer(rows).writerows([("file", "reason"), *info.skipped])
+    files.write_atomically(folder / "skipped.csv", rows.getvalue())
+    by_chance = torch.randperm(info.n_images, generator=torch.Generator().manual_seed(0))
+    shown = torch.cat([torch.arange(min(20, info.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
+    titles = [name[:12] for name in images.class_names(images.y[shown])]
+    title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
+    run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
+    origin = "of test/" if info.own_test else "taken from the labelled ones, since there is no test/"
+    print(f"{info.title}: {info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes")
+    print(f"{info.title}: {info.n_test} images to test with, {origin}; {len(info.skipped)} files left out")
+    print(f"{info.title}: see preview.png and skipped.csv in {folder}", flush=True)

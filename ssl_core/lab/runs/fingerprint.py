@@ -10,11 +10,13 @@ import json
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from . import files
 from .spec import FORMER_DRAWS, Run
 
 CERTIFIED = Path(__file__).with_name("certified.json")
+PARSER = Lock()  # Python 3.11 counts the parser's recursion for all threads together: two at once can raise SystemError
 # All code that makes numbers, as modules of ssl_core. Images enter by their checksum, too.
 GRAPH_CODE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
 SCIENCE = (*GRAPH_CODE, "experiment", "train", "checkpoint", "datasets.pixels")
@@ -73,7 +75,8 @@ def digest(modules: tuple[str, ...] = SCIENCE) -> str:
 
 def stripped(source: str, *, without_constants: bool = False) -> str:
     """Python source without comments, docstrings and layout; on request without module-level assignments."""
-    tree = ast.parse(source)
+    with PARSER:
+        tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

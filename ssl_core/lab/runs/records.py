@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -208,8 +208,11 @@ def results(outputs: str | Path, records: list[Record] | None = None) -> pd.Data
     return table(records) if records else read_table(Path(outputs) / "results.csv")
 
 
-def write_table(path: Path, results: pd.DataFrame, float_format: str | None = None) -> None:
-    """Writes a table of runs as CSV."""
+def write_table(path: Path, results: pd.DataFrame, *, order: Sequence[str] = (), float_format: str | None = None) -> None:
+    """Writes a table of runs as CSV, which keeps former names; sorted by the columns `order`."""
+    former = {new: old for old, new in FORMER_DRAWS.items()}
+    results = results.assign(draw=results["draw"].replace(former))
+    results = results.sort_values(list(order)) if order else results
     files.write_atomically(path, results.rename(columns=IN_CSV).to_csv(index=False, float_format=float_format))
 
 

@@ -3,8 +3,6 @@
 Each run is one execution of the training notebook by papermill, in a process of its own.
 """
 
-import csv
-import io
 import math
 import os
 import shutil
@@ -13,15 +11,12 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
-from ssl_core.data import load
 from ssl_core.datasets import describe
 from ssl_core.datasets.machine import cores as cores  # re-exported
 from ssl_core.recipes import ABLATIONS
 
-from ..studies import run_figures
 from . import files, graph_cache, records
 from .cluster import RunFiles
 from .executors import Executor, end_orphans, memory
@@ -241,25 +236,6 @@ def fitting(name: str) -> str:
         return LABELS
     sizes = [info.n_labels >> halved for halved in range(6)]
     return " ".join(str(n) for n in sizes if n >= len(info.classes)) or str(info.n_labels)
-
-
-def preview(name: str, outputs: Path) -> None:
-    """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
-    info, images = describe(name), load(name)
-    folder = outputs / info.slug
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = io.StringIO()
-    csv.writer(rows).writerows([("file", "reason"), *info.skipped])
-    files.write_atomically(folder / "skipped.csv", rows.getvalue())
-    by_chance = torch.randperm(info.n_images, generator=torch.Generator().manual_seed(0))
-    shown = torch.cat([torch.arange(min(20, info.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
-    titles = [name[:12] for name in images.class_names(images.y[shown])]
-    title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
-    run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
-    origin = "of test/" if info.own_test else "taken from the labelled ones, since there is no test/"
-    print(f"{info.title}: {info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes")
-    print(f"{info.title}: {info.n_test} images to test with, {origin}; {len(info.skipped)} files left out")
-    print(f"{info.title}: see preview.png and skipped.csv in {folder}", flush=True)
 
 
 def number(text: str) -> int | str:

@@ -89,12 +89,13 @@ STUDY = Study(
     summarize=summarize,
     nothing="No ablation was run together with its recipe; `make ablation` trains them.",
     table=table,
-    note="Points of test accuracy gained over the unchanged recipe: mean ± standard deviation over seeds (number of seeds).",
+    note="Points of test accuracy gained over the unchanged recipe: mean ± standard deviation (number of seeds).",
     figure=figure,
-    reading="A mark to the left of zero means that the change costs accuracy. Where an ingredient of `best` was removed, "
-    "a mark further left means that the ingredient is worth more. Where a loss was added to `supervised`, a mark "
-    "to the right means that it helps. The axis is linear up to 0.2 points and logarithmic beyond, so that a "
-    "collapse and 0.1 points fit into one figure. A mark whose bar crosses zero may be chance.",
+    reading="A mark to the left of zero means that the change costs accuracy. Where an ingredient of `best` was "
+    "removed, a mark further left means that the ingredient is worth more. Where a loss was added to "
+    "`supervised`, a mark to the right means that it helps. The axis is linear up to 0.2 points and "
+    "logarithmic beyond, so that a collapse and 0.1 points fit into one figure. A mark whose bar crosses zero"
+    " may be chance.",
     picture="ablation.png",
     sentences=sentences,
     markers={"ablation": page_table(summarize, table)},

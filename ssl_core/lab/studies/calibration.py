@@ -48,7 +48,7 @@ def pooled(predictions: Predictions, y: np.ndarray, n_labels: int) -> pd.DataFra
 
 
 def fewest(runs: pd.DataFrame, predictions: Predictions) -> int:
-    """The smallest number of labels, of runs with predictions, at which no draw missed a class; or the smallest of all."""
+    """The smallest number of labels, of runs with predictions, at which no draw missed a class; or the smallest."""
     missed = runs[runs["n_labels"].isin([n for _, n in predictions])].groupby("n_labels")["missing_classes"].max()
     complete = missed.index[missed == 0]
     return int(min(complete if len(complete) else missed.index))
@@ -93,10 +93,12 @@ def figure(answers: pd.DataFrame) -> Figure:
         _draw_coverage(right, own["confidence"], own["correct"], recipe)
     left.plot([0, 1], [0, 1], color="black", linewidth=1)
     left.set(xlabel="confidence (mean of a bin)", ylabel="accuracy (of the bin)", title="Calibration")
-    left.legend(fontsize=8)
+    for handle in left.legend(fontsize=8).legend_handles:
+        handle.set(sizes=[30])
     right.set_xlim(50, 100.5)
     right.set_yscale("log")
-    right.set_ylim(0.009, None)
+    lowest = min(np.min(line.get_ydata()[line.get_xdata() >= 50]) for line in right.lines)
+    right.set_ylim(max(0.009, min(0.1, lowest)), None)
     right.invert_yaxis()
     right.yaxis.set_major_formatter(FuncFormatter(accuracy_of_error))
     right.set(xlabel="answered (% of the test images, the most confident first)", ylabel="accuracy on these (%)")
@@ -143,12 +145,12 @@ STUDY = Study(
     summarize=summarize,
     nothing="No run kept its predictions.",
     table=table,
-    note="All test images and seeds together, per cent. *Calibration error*: the expected calibration error, in points.",
+    note="All test images and seeds, per cent. *Calibration error*: the expected calibration error, in points.",
     figure=figure,
-    reading="Left: on the diagonal a network is right as often as its confidence says; below it, it is overconfident. The"
-    " error is the expected calibration error, the mean gap over all answers (15 bins). The area of a mark "
-    "follows the number of answers in its bin; small marks scatter by chance. Right: at the right end every image"
-    " is answered; to the left, the least confident answers are left to a person.",
+    reading="Left: on the diagonal a network is right as often as its confidence says; below it, it is overconfident."
+    " The error is the expected calibration error, the mean gap over all answers (15 bins). The area of a "
+    "mark follows the number of answers in its bin; small marks scatter by chance. Right: at the right end "
+    "every image is answered; to the left, the least confident answers are left to a person.",
     sentences=sentences,
     needs_records=True,
 )

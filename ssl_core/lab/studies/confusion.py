@@ -66,7 +66,7 @@ def figure(counts: pd.DataFrame) -> Figure:
             axis.set_title(f"{recipe}, M = {n}\n{100 * np.trace(cells) / cells.sum():.1f} %", fontsize=9)
             axis.tick_params(labelsize=7)
             axis.label_outer()
-    drawn.suptitle(f"Confusion matrices ({words.seeds(counts['seeds'])}), and test accuracy")
+    drawn.suptitle(f"Confusion matrices ({words.seeds(counts['seeds'])}), and test accuracy", fontsize=11)
     return drawn
 
 
@@ -77,8 +77,8 @@ STUDY = Study(
     summarize=summarize,
     nothing="No run is finished.",
     figure=figure,
-    reading="Rows are true classes, columns predicted ones; the colour is the share of the row, summed over seeds. A dark"
-    " cell off the diagonal marks a class that is regularly taken for another. With few labels one column often "
-    "swallows a neighbour.",
+    reading="Rows are true classes, columns predicted ones; the colour is the share of the row, summed over seeds. A "
+    "dark cell off the diagonal marks a class that is regularly taken for another. With few labels one column"
+    " often swallows a neighbour.",
     needs_records=True,
 )

@@ -132,7 +132,7 @@ STUDY = Study(
     table=table,
     note="In the unit of the prices. *next tenth*: the cost in labels of 0.1 points, on the way from the size before.",
     figure=figure,
-    reading="On the left most of the money pays for mistakes, on the right for labels (the thin line). The ring marks the"
-    " cheapest size that was run. The further apart the rings of two recipes are, the more the choice of the "
-    "recipe is worth.",
+    reading="On the left most of the money pays for mistakes, on the right for labels (the thin line). The ring marks"
+    " the cheapest size that was run. The further apart the rings of two recipes are, the more the choice of "
+    "the recipe is worth.",
 )

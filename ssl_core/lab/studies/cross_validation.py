@@ -86,13 +86,13 @@ STUDY = Study(
     question="How accurate is a network if there are no test images?",
     grid=GRID,
     summarize=summarize,
-    nothing=f"It takes a run with all its labels, and {FOLDS} that hold out a part each; `make label-studies` trains them.",
+    nothing=f"It takes a run with all its labels, and {FOLDS} that hold out a part each: `make label-studies`.",
     table=table,
     note="Per cent and points; the interval is Wilson's.",
     figure=figure,
-    reading="The black stroke beside each estimate is the test accuracy. The bars are long where labels are few: of 50 "
-    "labels, a single misclassified one counts 2 points. Estimates are slightly low, since each network learned "
-    "from four fifths of the labels.",
+    reading="The black stroke beside each estimate is the test accuracy. The bars are long where labels are few: of "
+    "50 labels, a single misclassified one counts 2 points. Estimates are slightly low, since each network "
+    "learned from four fifths of the labels.",
     sentences=sentences,
     markers={"folds": page_table(summarize, table)},
     notebook="label_studies",

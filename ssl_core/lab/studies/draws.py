@@ -100,8 +100,8 @@ STUDY = Study(
     table=table,
     note="Test accuracy in per cent: mean ± standard deviation over seeds (number of seeds).",
     figure=figure,
-    reading="A line is the mean over seeds; the shade below it reaches down to the worst of them. Where the lines meet, "
-    "the selection of the labels no longer matters.",
+    reading="A line is the mean over seeds; the shade below it reaches down to the worst of them. Where the lines "
+    "meet, the selection of the labels no longer matters.",
     sentences=sentences,
     markers={"draws": reference_table},
     notebook="label_studies",

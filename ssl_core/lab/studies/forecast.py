@@ -41,7 +41,9 @@ def forecast(runs: pd.DataFrame, recipe: str) -> dict:
 
     `check`: fitted to at most FORECAST_FROM labels, the prediction for each larger size beside the measurement.
     `beyond`: fitted to all sizes, the accuracy at two and four times the largest. `next_100`: the gain of 100 more
-    labels. Raises ValueError for fewer than three sizes.
+    labels.
+
+    Raises ValueError for fewer than three sizes.
     """
     runs = covered(runs)
     measured, tested = accuracies(runs, recipe), learning_curve.n_test(runs)
@@ -58,8 +60,7 @@ def forecast(runs: pd.DataFrame, recipe: str) -> dict:
 
 
 def checked(runs: pd.DataFrame, recipe: str) -> pd.DataFrame:
-    """A row for each size that the small ones predict: `value`, `low` and `high`, the `measured` mean, and if it is
-    `inside`.
+    """A row for each size that the small ones predict: `value`, `low`, `high`, the `measured` mean, and `inside`.
 
     No row if there are fewer than three small sizes.
     """
@@ -74,7 +75,7 @@ def checked(runs: pd.DataFrame, recipe: str) -> pd.DataFrame:
 
 
 def summarize(results: Results) -> pd.DataFrame:
-    """The runs with a label of every class, of recipes with three sizes to fit the law to and a larger one to check it."""
+    """The runs with a label of every class, of recipes with three sizes to fit the law and a larger one to check it."""
     runs = covered(results.runs)
     names = [recipe for recipe in runs["recipe"].unique() if len(checked(runs, recipe))]
     return runs[runs["recipe"].isin(names)]
@@ -143,8 +144,8 @@ STUDY = Study(
     table=table,
     note="Test accuracy in per cent.",
     figure=figure,
-    reading="The law was fitted to the filled points and not to the open ones, which should lie in the band nine times in"
-    " ten. The table's interval also includes the scatter of a few seeds. A wide band is an honest one: three or "
-    "four sizes allow many curves.",
+    reading="The law was fitted to the filled points and not to the open ones, which should lie in the band nine "
+    "times in ten. The table's interval also includes the scatter of a few seeds. A wide band is an honest "
+    "one: three or four sizes allow many curves.",
     sentences=sentences,
 )

@@ -1,4 +1,4 @@
-"""How sure: intervals, comparisons and forecasts of accuracies between 0 and 1, each measured on one finite test set."""
+"""Intervals, comparisons and forecasts of accuracies between 0 and 1, each measured on one finite test set."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import pandas as pd
 from scipy import stats
 from scipy.stats import qmc
 
-N_TEST = 10_000  # test images, of the data sets known by name
-DRAWS = 16  # log₂ of the curves that a forecast weighs
-MISFIT = 0.05  # how far, relative to the error, a learning curve may be off a power law
+N_TEST = 10_000  # test images of MNIST
+DRAWS = 16  # log₂ of the number of curves that a forecast weights
+MISFIT = 0.05  # standard deviation of a learning curve from the power law, relative to the error
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its interval; `n` seeds. With one seed the interval knows the test set's finiteness only."""
+    """A mean and its interval over `n` seeds. With one seed, the interval covers the finite test set only."""
 
     mean: float
     low: float
@@ -27,53 +27,53 @@ class Estimate:
 
 
 def accuracy(values: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> Estimate:
-    """The expected accuracy over seeds and over test sets, from one accuracy per seed, all on the same `n_test` images.
+    """The expected accuracy over seeds and test sets, from one accuracy per seed, all on the same `n_test` images.
 
-    Two sources of chance add up: the seeds, s²/n, and the test images, p(1 − p)/n_test, which the seeds share and more
-    seeds do not lessen. The interval is Student's, with Welch's and Satterthwaite's degrees of freedom. (Where the
-    seeds err on different images it is a little too wide: their test noise is in both terms.)
+    Two variances add up: that of the seeds, s²/n, and that of the test images, p(1 − p)/n_test, which all seeds share
+    and more seeds do not reduce. The interval is Student's, with the degrees of freedom of Welch and Satterthwaite. (If
+    the seeds err on different images it is slightly too wide: both terms contain their test noise.)
     """
     values = np.asarray(values, float)
     n, mean = len(values), values.mean()
     seeds = values.var(ddof=1) / n if n > 1 else 0.0
     images = mean * (1 - mean) / n_test
     freedom = (seeds + images) ** 2 / (seeds**2 / (n - 1)) if seeds else np.inf
-    reach = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(seeds + images)
-    return Estimate(mean, max(0.0, mean - reach), min(1.0, mean + reach), n)
+    half_width = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(seeds + images)
+    return Estimate(mean, max(0.0, mean - half_width), min(1.0, mean + half_width), n)
 
 
 def proportion(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval (1927) of the probability of which `right` of `n` trials came true."""
-    found = stats.binomtest(right, n).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
+    """Wilson's interval (1927) of a probability, after `right` of `n` trials came true."""
+    interval = stats.binomtest(right, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def paired(differences: np.ndarray, level: float = 0.95) -> Estimate:
-    """The expected difference of two recipes from one difference per seed, with Student's interval; NaN for one seed."""
+    """The expected difference of two recipes, from one difference per seed; Student's interval, NaN for one seed."""
     differences = np.asarray(differences, float)
     n, mean = len(differences), differences.mean()
     if n < 2:
         return Estimate(mean, float("nan"), float("nan"), n)
-    reach = stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
-    return Estimate(mean, mean - reach, mean + reach, n)
+    half_width = stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    return Estimate(mean, mean - half_width, mean + half_width, n)
 
 
 def mcnemar(right_one: np.ndarray, right_two: np.ndarray) -> tuple[int, int, float]:
-    """Two models on one test set: how many images only the first reads rightly, only the second, and the exact p-value.
+    """Compares two models on one test set, each given as which images (N,) it classifies correctly.
 
-    McNemar (1947), as a binomial test of the images on which they disagree.
+    Returns the number of images that only the first classifies correctly, that only the second does, and the p-value of
+    McNemar (1947), exact: a binomial test of the images on which the two disagree.
     """
     one, two = int((right_one & ~right_two).sum()), int((~right_one & right_two).sum())
     return one, two, stats.binomtest(one, one + two).pvalue if one + two else 1.0
 
 
 def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[pd.DataFrame, float]:
-    """Is a model right as often as it says? `confidence` (N,) is the probability of its answer, `right` whether that
-    was true.
+    """Calibration: `confidence` (N,) is the probability of each prediction, `right` (N,) whether it was correct.
 
-    Returns, for each of `bins` equal intervals of confidence that is not empty, the mean `confidence`, the `accuracy`
-    and the `count`; and the expected calibration error, the mean gap between the two, weighed by count (Guo et al.
-    2017, equation 3).
+    Returns the mean `confidence`, the `accuracy` and the `count` of each of `bins` equal intervals of confidence that
+    is not empty; and the expected calibration error, the mean gap of the two weighted by count (Guo et al. 2017,
+    equation 3).
     """
     which = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
     table = pd.DataFrame({"bin": which, "confidence": confidence, "right": right}).groupby("bin")
@@ -85,10 +85,9 @@ def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tu
 
 
 def selective(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """If a model may abstain from what it is least sure of: coverage, ascending to 1, and its accuracy on what it
-    answers.
+    """Coverage and accuracy if a model may abstain from the images of which it is least confident.
 
-    Both (N,); the first entry is the surest image alone (selective prediction; Geifman & El-Yaniv 2017).
+    Both (N,), coverage ascending to 1; the first entry is the most confident image alone (Geifman & El-Yaniv 2017).
     """
     order = np.argsort(-np.asarray(confidence), kind="stable")
     answered = np.arange(1, len(order) + 1)
@@ -96,7 +95,7 @@ def selective(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np
 
 
 def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> float:
-    """The probability that a new run (another seed, another test set) is at least `target` accurate; NaN for one seed."""
+    """The probability that a new run, with another seed and test set, reaches `target`; NaN for one seed."""
     values = np.asarray(values, float)
     n, mean = len(values), values.mean()
     if n < 2:
@@ -106,14 +105,13 @@ def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> 
 
 
 class Forecast:
-    """The learning curve as a saturating power law, error(M) = a·M^(−b) + c, fitted to a few sizes; it knows how unsure
-    it is.
+    """The learning curve as a saturating power law, error(M) = a·M^(−b) + c, with its uncertainty.
 
-    Three parameters from four or five sizes are not one curve but many. Tens of thousands are drawn (a Sobol sequence:
-    the same every time): log a and log c evenly, c, the error that no label cures, up to the best measured, and b
-    evenly from 0 to 2. Each is weighed by how well it meets what was measured, allowing for the interval of each mean
-    and for a curve that is `MISFIT` off the law. What the weighted curves say of another size is the forecast. (Kaplan
-    et al. 2020, and Hestness et al. 2017, for the law; the method is Bayes' rule by importance sampling.)
+    Four or five sizes do not determine three parameters, so many curves are drawn (a Sobol sequence, the same every
+    time): log a and log c uniformly, with c, the error that no label removes, up to the best measured error; b
+    uniformly from 0 to 2. Each curve is weighted by its likelihood, given the interval of each mean and a deviation of
+    `MISFIT` from the law. The weighted curves are the forecast. (The law: Hestness et al. 2017, Kaplan et al. 2020; the
+    method: Bayes' rule by importance sampling.)
     """
 
     def __init__(self, accuracies: dict[int, np.ndarray], n_test: int = N_TEST):
@@ -124,7 +122,7 @@ class Forecast:
         self.n_test = n_test
         errors = np.array([1 - np.mean(accuracies[int(m)]) for m in self.sizes])
         counts = np.array([len(accuracies[int(m)]) for m in self.sizes])
-        # The spread over seeds shrinks with the error; what it is relative to it is pooled over the sizes.
+        # The spread over seeds shrinks with the error; their ratio is pooled over the sizes.
         relative = [
             np.std(accuracies[int(m)], ddof=1) / e for m, e in zip(self.sizes, errors, strict=True) if len(accuracies[int(m)]) > 1
         ]
@@ -144,13 +142,11 @@ class Forecast:
         return self.a[:, None] * np.asarray(sizes, float) ** -self.b[:, None] + self.c[:, None]
 
     def accuracy(self, n_labels: int, level: float = 0.9) -> Estimate:
-        """The mean accuracy to be expected at `n_labels`, with its interval."""
+        """The expected mean accuracy at `n_labels`, with its interval."""
         return self._summary(1 - self._errors([n_labels])[:, 0], level)
 
     def run(self, n_labels: int, n_seeds: int = 1, level: float = 0.9) -> Estimate:
-        """What the mean of `n_seeds` runs at `n_labels` would measure: as `accuracy`, and the chance of seeds and test
-        set.
-        """
+        """As `accuracy`, for the mean that `n_seeds` runs would measure: with the noise of seeds and test set."""
         error = self._errors([n_labels])[:, 0]
         noise = np.sqrt(error * (1 - error) / self.n_test + error**2 * (self.spread**2 / n_seeds + MISFIT**2))
         return self._summary(1 - error - self.chance * noise, level)

@@ -21,7 +21,7 @@ GRID = (
 WORTH = 0.005  # accuracy per doubling of the labels: below it, more labels are not called worth their price
 FEW = {10: "10, one a class", 20: "20, two a class"}  # of so few labels the pages show class-balanced draws
 PRINTED = {"6000": "98.28", "500": "“95 plus”", "50": "“the lowest”"}  # by the report
-# The highest published accuracies on MNIST, of larger networks and GANs too; outputs/reference/README.md names the sources.
+# The highest published accuracies on MNIST, of larger networks too; outputs/reference/README.md names the sources.
 OTHERS_BEST = {
     "60000": "99.64",
     "1000": "99.26 ± 0.03",
@@ -116,7 +116,7 @@ def figure(curve: pd.DataFrame) -> Figure:
         # At most to an error of 0.01 points: a bar that reached zero would have no end on this axis.
         bars = np.vstack([(100 * (rows["high"] - rows["mean"])).clip(upper=error - 0.01), 100 * (rows["mean"] - rows["low"])])
         axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **style(recipe))
-    # Room for the bars of the best means; a longer one, of runs that differ wildly, is cut off and does not squeeze the rest.
+    # Room for the bars of the best means; the bar of runs that differ wildly is cut off and does not squeeze the rest.
     axis.set_ylim(bottom=max(axis.get_ylim()[0], 50 * (1 - curve["mean"].max())))
     error_axis(axis)
     label_axis(axis, curve["n_labels"])
@@ -221,11 +221,11 @@ STUDY = Study(
     table=table,
     note="Test accuracy in per cent: mean ± standard deviation over seeds (number of seeds).",
     figure=figure,
-    reading="Fewer labels are to the left. The vertical axis is logarithmic in the *error*: equal steps upwards divide "
-    "the number of mistakes by equal factors. If two lines run side by side, a factor k apart, one recipe needs k"
-    " times the labels. The bars are 95 % intervals of the expected accuracy. They cover two sources of noise, "
-    "the seeds and the finite test set; all lines share the second. Overlapping bars do not decide whether one "
-    "recipe beats another: the paired comparison below does.",
+    reading="Fewer labels are to the left. The vertical axis is logarithmic in the *error*: equal steps upwards "
+    "divide the number of mistakes by equal factors. If two lines run side by side, a factor k apart, one "
+    "recipe needs k times the labels. The bars are 95 % intervals of the expected accuracy. They cover two "
+    "sources of noise, the seeds and the finite test set; all lines share the second. Overlapping bars do not"
+    " decide whether one recipe beats another: the paired comparison below does.",
     picture="accuracy.png",
     sentences=recipe_list,
     markers={"results": reference_table, "summary": front_table},

@@ -30,14 +30,16 @@ def get(name: str) -> Study:
     return studies()[name]
 
 
-def grid_runs(grid: Grid) -> list[Run]:
-    """The runs of one grid."""
-    return make_grid(**vars(grid))
+def grid_runs(grid: Grid, data: str = "mnist", *, smoke: bool = False) -> list[Run]:
+    """The runs of one grid; those on MNIST on another data set if `data` names one."""
+    on = data if grid.data == "mnist" else grid.data
+    return make_grid(**vars(grid) | {"data": on, "smoke": smoke})
 
 
-def runs(names: Iterable[str]) -> list[Run]:
-    """The runs of the grids of these studies, each once."""
-    return list(dict.fromkeys(run for name in names for grid in get(name).grid for run in grid_runs(grid)))
+def runs(names: Iterable[str], data: str = "mnist", *, smoke: bool = False) -> list[Run]:
+    """The runs of the grids of these studies, each once; see grid_runs."""
+    grids = [grid for name in names for grid in get(name).grid]
+    return list(dict.fromkeys(run for grid in grids for run in grid_runs(grid, data, smoke=smoke)))
 
 
 def notebooks(names: Iterable[str]) -> list[str]:

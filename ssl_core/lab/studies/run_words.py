@@ -22,8 +22,8 @@ def candidates_sentences(candidates: Tensor, y: Tensor) -> str:
         return f"{share}."
     kept = candidates[torch.arange(len(y)), y]
     return (
-        f"{share}, and for {100 * kept[single].float().mean():.2f} % of these it is the true class. Of all unlabelled images,"
-        f" {100 * kept.float().mean():.2f} % have the true class among their candidates."
+        f"{share}, and for {100 * kept[single].float().mean():.2f} % of these it is the true class."
+        f" Of all unlabelled images, {100 * kept.float().mean():.2f} % have the true class among their candidates."
         " (These shares use labels that training never sees.)"
     )
 
@@ -60,8 +60,8 @@ def metrics_list(result: Result, classes: tuple[str, ...]) -> str:
 def run_sentences(run: Run, untrained: float, trained: float, seconds: float, missing: list[str]) -> str:
     """The result of one run; `untrained` and `trained` are accuracies, `missing` names the classes without a label."""
     sentences = [
-        f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained:.2f} %** of the test images correctly,"
-        f" against {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
+        f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained:.2f} %** of the test images"
+        f" correctly, against {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
     ]
     if missing:
         sentences.append(f"No label covers {', '.join(map(plain, missing))}: the network cannot learn such a class.")

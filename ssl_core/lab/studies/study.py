@@ -1,4 +1,4 @@
-"""A study: one question about many runs. Each study is a module of this package that defines `STUDY`; see registry.py."""
+"""A study: one question about many runs. Each is a module of this package that defines `STUDY`; see registry.py."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,13 +49,12 @@ class Results:
 
     @classmethod
     def read(cls, outputs: Path, data: str = "mnist", draw: str = "random") -> "Results":
-        """The finished runs below `outputs`; LookupError if none is of today's code, this data set and this selection."""
+        """The finished runs below `outputs`; LookupError if none of today's code has this data set and selection."""
         found = records.read_all(outputs)
         results = cls(records.results(outputs, found), data, draw, found, outputs)
-        if results.select(names=recipes.RECIPES | recipes.ABLATIONS, variants=True).empty:
-            raise LookupError(
-                f"outputs={str(outputs)!r}: no finished run there of data={data!r}, draw={draw!r}; `make sweep` makes them"
-            )
+        if results.runs.empty:
+            wanted = f"data={data!r}, draw={draw!r}"
+            raise LookupError(f"outputs={str(outputs)!r}: no finished run there of {wanted}; `make sweep` makes them")
         return results
 
     def select(self, names: Mapping = recipes.RECIPES, draw: str = "", *, variants: bool = False) -> pd.DataFrame:

@@ -123,8 +123,8 @@ STUDY = Study(
     table=table,
     note="Points of test accuracy gained: mean ± standard deviation over seeds (number of seeds).",
     figure=figure,
-    reading="A point above zero means that the recipe is more accurate than `supervised` on the same labelled images. The"
-    " axis is linear up to 1 point and logarithmic beyond. The bars are 95 % intervals of the mean difference, "
-    "paired by seed; if a bar excludes zero, chance alone rarely explains the difference.",
+    reading="A point above zero means that the recipe is more accurate than `supervised` on the same labelled images."
+    " The axis is linear up to 1 point and logarithmic beyond. The bars are 95 % intervals of the mean "
+    "difference, paired by seed; if a bar excludes zero, chance alone rarely explains the difference.",
     sentences=sentences,
 )

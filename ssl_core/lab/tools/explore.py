@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 from torch import Tensor
 
-from ssl_core import data, experiment, train
+from ssl_core import data, experiment, recipes, train
 from ssl_core.augment import Augment
 from ssl_core.datasets import describe
 
@@ -58,6 +58,19 @@ def show_with_controls(view: View, **choices: Choice) -> dict[str, object]:
     for name, control in controls.items():
         control.observe(partial(update, name), "value")
     return controls
+
+
+def distortion_sliders() -> dict[str, Choice]:
+    """Sliders for `Explorer.distorted`, at first at the strong distortion with which `best` begins."""
+    strong = recipes.BEST.augment_constrained
+    return {
+        "rotation": (0, 45, 1, int(strong.rotation[1])),
+        "scale": (0.0, 0.5, 0.05, round(strong.scale[1] - 1, 3)),
+        "shear": (0, 30, 1, int(strong.shear[1])),
+        "translate": (0.0, 6.0, 0.5, float(strong.translate[1])),
+        "elastic": (0.0, 3.0, 0.1, strong.elastic),
+        "overlay": (1, 15, 2, strong.overlay),
+    }
 
 
 def pad() -> object:
