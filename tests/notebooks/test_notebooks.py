@@ -164,7 +164,8 @@ def test_nbval_notices_a_cell_that_fails(outputs):
     [
         (
             {"n_lables": 1000},
-            "ValueError: unknown notebook parameter n_lables: must be one of data, device, draw, fold, folder, label_noise, n_labels, recipe",
+            "ValueError: unknown notebook parameter n_lables: must be one of data, device, draw, fold, folder, label_noise, "
+            "n_labels, recipe",
         ),
         ({"n_labels": 0}, "ValueError: n_labels=0: must be a whole number from 1 to 60000"),
         ({"smoke": "true"}, "ValueError: smoke='true': must be True or False"),
