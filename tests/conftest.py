@@ -22,7 +22,7 @@ LAB_SETTINGS = {  # of JupyterLab in tests: every cell is in the page, also wher
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
-# Markers that follow from the file; pyproject.toml explains them.
+# Markers that follow from the folder, the file or what a test of another subject happens to need; pyproject.toml explains them.
 MARKERS_OF = {
     "notebooks": ("notebooks",),
     "system/test_browser.py": ("browser",),
@@ -31,14 +31,20 @@ MARKERS_OF = {
     "system/test_cluster.py": ("cluster",),
     "system/test_faults.py": ("slow",),
     "system/test_sweep.py": ("slow",),
+    "unit/test_fetch.py::test_pypi_package_has_the_same_files": ("network",),
+    "unit/test_fetch.py::test_debian_package_has_fashion_mnist": ("network",),
+    "unit/test_folder.py::test_few_eights_are_mnist_with_fewer_eights": ("slow",),
+    "unit/test_folder.py::test_clothes_among_digits_have_no_label": ("slow",),
+    "unit/test_lab.py": ("slow",),
 }
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        place = item.path.relative_to(TESTS)
-        for prefix, markers in MARKERS_OF.items():
-            if place.is_relative_to(prefix):
+        file = item.path.relative_to(TESTS)
+        for place, markers in MARKERS_OF.items():
+            name, _, test = place.partition("::")
+            if file.is_relative_to(name) and test in ("", getattr(item, "originalname", "")):
                 for marker in markers:
                     item.add_marker(marker)
 

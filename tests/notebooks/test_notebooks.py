@@ -103,7 +103,7 @@ def test_results_of_a_table_alone(tmp_path):
     assert set(answers["forecast"]["best"]["check"]) == {"1000"}
     for section in ("Which images to label", "When labels are wrong", "Without test images"):
         assert f"{section} " in studies
-    assert "No size was run" not in text + studies and "make label-studies" not in studies
+    assert "No size was run" not in text + studies and "make label-studies trains them" not in studies
 
 
 def test_ablation(outputs):

@@ -83,6 +83,7 @@ near = {
 }
 
 
+@pytest.mark.slow
 def test_recipe_trains_or_its_field_is_named(images):
     x, y = images.x[:60], images.y[:60]
     trained = []

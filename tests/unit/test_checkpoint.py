@@ -43,6 +43,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("name, stop_after", [("best", 3), ("best", 7), ("supervised", 7), ("published", 7)])
+@pytest.mark.slow
 def test_resumed_training_ends_with_the_same_bits(images, tmp_path, name, stop_after):
     whole, _ = training(images, name)
     path = tmp_path / "checkpoint.pt"
@@ -56,6 +57,7 @@ def test_resumed_training_ends_with_the_same_bits(images, tmp_path, name, stop_a
     assert seconds == sorted(seconds)
 
 
+@pytest.mark.slow
 def test_foreign_or_damaged_checkpoint_is_ignored(images, tmp_path):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):

@@ -137,6 +137,7 @@ def test_candidates_score_within_the_margin():
     assert graph.candidates(scores, 1.0).sum(dim=1).tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_pretraining_aligns_views_and_is_deterministic(images):
     losses = []
     settings = replace(SETTINGS, steps=30, batch=64)

@@ -122,6 +122,7 @@ def test_table_keeps_its_former_names_on_disk(tmp_path):
     assert (tmp_path / "again.csv").read_text().splitlines() == [header, *rows]
 
 
+@pytest.mark.slow
 def test_changed_notebook_leaves_runs_finished(recorded, project):
     """A reader adds a scratch cell and a cell with a shell command, and changes a title."""
     program = (

@@ -67,6 +67,7 @@ def test_history_holds_objective_and_terms(images, recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.slow
 def test_fit_learns(images, recipe):
     found = fit(images, tiny(recipe, epochs=12, steps=10), n_labels=500)
     evaluation = train.evaluate(found.model, images.x_test[:2000], images.y_test[:2000])
@@ -82,6 +83,7 @@ def test_unlabelled_digit_makes_no_nan(images, recipe, n_labels):
     assert all(math.isfinite(value) for row in found.history for value in row.values())
 
 
+@pytest.mark.slow
 def test_published_equals_the_printed_loop(images):
     """A plain transcription of the report's loop takes the same steps: ReLU before pooling, torchvision's affine, Σ p log p."""
     task = few(images, 500)
@@ -169,6 +171,7 @@ def test_candidates_constrain_the_teacher_and_replace_it_in_warmup(images):
     assert torch.equal(warmup[:, 3], torch.where(torch.arange(200) < 100, 1.0, 0.5))
 
 
+@pytest.mark.slow
 def test_candidates_teach_only_while_they_constrain(images):
     """Wrong candidates teach wrong classes; a network that they never constrain learns as without them."""
     recipe = tiny(replace(BEST, graph_warmup=1.0, graph_constrained=1.0), epochs=20)
