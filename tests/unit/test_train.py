@@ -13,10 +13,10 @@ from ssl_core import graph, recipes, train
 from ssl_core.augment import Augment
 from ssl_core.data import Task
 from ssl_core.experiment import Labeling, prepare
-from ssl_core.lab.tools.bench import printed_step
 from ssl_core.losses import class_centroids
 from ssl_core.model import Net, init_net
 from ssl_core.recipes import BEST, PUBLISHED, RECIPES, SUPERVISED, TERMS, WEAK
+from ssl_core.report_loop import printed_step
 
 
 def generator(seed: int = 0) -> torch.Generator:
