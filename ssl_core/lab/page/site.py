@@ -9,7 +9,7 @@ import posixpath
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
@@ -138,7 +138,7 @@ def index(bodies: Mapping[str, BeautifulSoup]) -> BeautifulSoup:
     return BeautifulSoup(html.TEMPLATES.get_template("index.html.j2").render(parts), "html.parser")
 
 
-def write(site: Path, source: str, body: BeautifulSoup, sources) -> None:
+def write(site: Path, source: str, body: BeautifulSoup, sources: Collection[str]) -> None:
     """Writes the page of `source`, with its links, and copies the pictures that it shows."""
     page = page_of(source)
     for element in body.select("a[href], img[src]"):
@@ -163,7 +163,7 @@ def _relative(path: str, page: str) -> str:
     return posixpath.relpath(path, posixpath.dirname(page) or ".")
 
 
-def _relink(element: Tag, source: str, sources) -> None:
+def _relink(element: Tag, source: str, sources: Collection[str]) -> None:
     """Turns a link to a source into one to its page.
 
     A link to another file of the project leads to the repository, if a GitHub workflow says its address; otherwise it is removed.
