@@ -87,7 +87,8 @@ test-browser: $(DEV)  ## test the results page and the notebooks in Chromium, wi
 check: $(DEV)  ## check style, types, declared imports and spelling; no test is run
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/deptry ssl_core
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/deptry --no-ansi ssl_core
 	@$(BIN)/codespell
 	@$(BIN)/nbstripout --verify notebooks/*.ipynb
 

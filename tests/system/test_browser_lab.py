@@ -10,12 +10,11 @@ from math import cos, pi, sin
 
 import pytest
 
-from ssl_core import data, train
-from ssl_core.lab import runs
-from ssl_core.lab.runs import Run
-from ssl_core.model import init_net
+from ssl_core import experiment, train
+from ssl_core.lab.runs import files, records
+from ssl_core.lab.runs.spec import Run
 
-PICTURES = runs.ROOT / "outputs" / "browser"
+PICTURES = files.ROOT / "outputs" / "browser"
 FIRST, SECOND = Run(50, "supervised", 0), Run(6000, "supervised", 0)
 
 
@@ -25,11 +24,11 @@ def project(browser, images, copy_project, tmp_path_factory):
     folder = copy_project(tmp_path_factory.mktemp("project"))
     for run, epochs in ((FIRST, 2), (SECOND, 12)):
         settings = replace(run.settings, epochs=epochs, tta_views=0)
-        parts = data.split(images.y, run.n_labels, run.seed)
-        x_l, y_l = images.x[parts.labeled], images.y[parts.labeled]
-        fit = train.fit(init_net(run.seed), x_l, y_l, images.x[parts.unlabeled], settings, run.seed)
-        read = train.evaluate(fit.model, images.x_test, images.y_test)
-        runs.save(run.folder(folder / "outputs"), run, y_l, fit, read, read, {})
+        task = experiment.prepare(images, run.labeling, settings)
+        training = train.fit(experiment.network(images, run.seed), task, settings, run.seed)
+        result = experiment.assess(images, task, training)
+        result = replace(result, training=replace(training, recipe=run.settings))  # recorded as if it was not shorter
+        records.save(run.folder(folder / "outputs"), run, task, result)
     return folder
 
 
@@ -138,14 +137,14 @@ def test_train(page, project, address):
     notebook.show(notebook.cell("run_figures.worst_mistakes"), "train")
 
 
-def test_every_view_has_its_picture(explorer):
+def test_every_view_has_its_figure(explorer):
     for view in ("curves", "confusion", "cell", "recall", "map", "distorted", "drawn", "budget"):
         cell = explorer.cell(f"explorer.{view}")
         assert cell.locator(".jp-OutputArea-output img").count() == 1
         explorer.show(cell, f"explore-{view}")
 
 
-def test_pictures_and_words_follow_the_controls(explorer):
+def test_figures_and_words_follow_the_controls(explorer):
     page = explorer.page
 
     # A menu: the other run's matrix takes the place of the first's.
@@ -166,10 +165,10 @@ def test_pictures_and_words_follow_the_controls(explorer):
     # A price: the recommendation in words follows.
     cell = explorer.cell("explorer.budget")
     answers = cell.locator(".jp-RenderedMarkdown").first
-    assert "at 0.030 a label" in answers.inner_text()
+    assert "at 0.030 per label" in answers.inner_text()
     cell.get_by_role("slider").first.focus()
     page.keyboard.press("End")
-    answers.filter(has_text="at 0.500 a label").wait_for(timeout=60_000)
+    answers.filter(has_text="at 0.500 per label").wait_for(timeout=60_000)
 
 
 def stroke(page, canvas, points):
@@ -184,11 +183,11 @@ def stroke(page, canvas, points):
     page.mouse.up()
 
 
-def test_a_drawn_digit_is_read(explorer):
+def test_drawn_digit_is_classified(explorer):
     page, cell = explorer.page, explorer.cell("explorer.drawn")
     canvas = cell.locator("canvas")
     cell.locator("select").last.select_option(label="supervised, M = 6000, seed 0")
-    said = cell.locator(".jp-RenderedMarkdown").last
+    text = cell.locator(".jp-RenderedMarkdown").last
     digits = {
         "0": [(0.5 + 0.25 * sin(2 * pi * t / 24), 0.5 - 0.36 * cos(2 * pi * t / 24)) for t in range(25)],
         "1": [(0.52, 0.12), (0.48, 0.88)],
@@ -196,20 +195,20 @@ def test_a_drawn_digit_is_read(explorer):
     }
     for digit, points in digits.items():
         stroke(page, canvas, points)
-        said.filter(has_text=re.compile(rf"What the network sees\. .* M = 6000, seed 0: {digit} \(\d+ %\)")).wait_for(
+        text.filter(has_text=re.compile(rf"What the network sees\. .* M = 6000, seed 0: {digit} \(\d+ %\)")).wait_for(
             timeout=30_000
         )
         explorer.wait_for_idle()
         explorer.show(cell, f"explore-drawn-{digit}")
         cell.get_by_role("button", name="Clear").click()
-        said.filter(has_text="Nothing drawn yet").wait_for(timeout=30_000)
+        text.filter(has_text="Nothing drawn yet").wait_for(timeout=30_000)
 
 
-def test_training_live_is_stopped_and_goes_on(page, project, address):
+def test_watched_training_stops_and_resumes(page, project, address):
     change = {'recipe = \\"best\\"': 'recipe = \\"supervised\\"', "n_labels = 50 ": "n_labels = 1000 "}
-    notebook = Notebook(page, project, address, "live.ipynb", change)
+    notebook = Notebook(page, project, address, "watch.ipynb", change)
     notebook.run_all()
-    cell = notebook.cell("live.watch")
+    cell = notebook.cell("watch.watch")
     text = cell.locator(".jp-RenderedMarkdown").first
 
     def stop_after(epoch):
@@ -221,7 +220,7 @@ def test_training_live_is_stopped_and_goes_on(page, project, address):
 
     assert stop_after(3) == 1
     assert cell.locator(".jp-OutputArea-output img").count() == 1
-    notebook.show(cell, "live-stopped")
+    notebook.show(cell, "watch-stopped")
     # The last cell ran: it says what is there, and its assertions hold. Then on, from the checkpoint, past the next one.
     notebook.wait_for_the_end()
     assert "1 of 50 epochs are done" in page.locator(".jp-CodeCell").last.inner_text()

@@ -119,7 +119,7 @@ def test_table_keeps_its_former_names_on_disk(tmp_path):
     assert table["current"].all() and table["label_noise"].tolist() == [0, 0, 0, 0.1, 0.1]
     records.write_table(tmp_path / "again.csv", table.drop(columns="current"), float_format="%.6g")
     assert records.read_table(tmp_path / "again.csv").equals(table)
-    assert (tmp_path / "again.csv").read_text().splitlines()[0] == header
+    assert (tmp_path / "again.csv").read_text().splitlines() == [header, *rows]
 
 
 def test_changed_notebook_leaves_runs_finished(recorded, project):
