@@ -68,7 +68,7 @@ class Task:
         return replace(self, **moved)
 
 
-def load(name: str = "mnist", root: str | Path = "data") -> Images:
+def load(name: str = "mnist", root: str | Path | None = None) -> Images:
     """The data set `name`, fetched first if `root` does not hold it, verified in any case; or the images of the folder `name`.
 
     Raises ValueError for an unknown name, or a folder that can't be used, and DataError if the files can neither be verified nor

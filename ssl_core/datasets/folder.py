@@ -92,14 +92,14 @@ def _decode_entries(listing: Listing) -> tuple[np.ndarray, list[str | None]]:
     megabytes = max(1, n * SIDE * SIDE * 3 / 1e6)
     print(f"{title}: {n} images; decoding takes {megabytes:.0f} MB of memory and is done once", file=sys.stderr)
     pixels, digests = np.zeros((n, SIDE, SIDE, 3), np.uint8), [None] * n
-    start = told = time.monotonic()
+    start = printed = time.monotonic()
     for i, result in enumerate(decode_all([listing.folder / file for file, _ in listing.entries])):
         try:
             pixels[i], digests[i] = result.result()
         except UnreadableImage as error:
             listing.skipped.append((listing.entries[i][0], str(error)))
-        if (now := time.monotonic()) - told > TELL_EVERY:
-            told = now
+        if (now := time.monotonic()) - printed > TELL_EVERY:
+            printed = now
             left = (now - start) / (i + 1) * (n - i - 1)
             print(f"{title}: {i + 1}/{n} images decoded, about {left:.0f} s to go", file=sys.stderr, flush=True)
     return pixels, digests

@@ -9,6 +9,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from ssl_core.datasets import DataError
+
+from . import LabError
+
 COMMANDS = {  # name: module and summary; a module is imported when its command is called
     "sweep": ("ssl_core.lab.page.sweep_and_build", "train a grid of runs, then build the results page"),
     "results": ("ssl_core.lab.page.build", "build the results page again, without training"),
@@ -17,7 +21,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     "bench": ("ssl_core.lab.tools.bench", "measure the speed of training and of a sweep"),
     "certify": ("ssl_core.lab.runs.certify", "check whether a change of the code changes a number"),
     "reference": ("ssl_core.lab.page.reference", "make everything that the pages show, and renew outputs/reference"),
-    "lab": ("ssl_core.lab.tools.lab_copies", "copy the notebooks into outputs/lab/notebooks, to be changed there"),
+    "lab": ("ssl_core.lab.tools.lab_copies", "copy the notebooks to outputs/lab/notebooks, to be changed"),
     "site": ("ssl_core.lab.page.site", "build a static site of executed notebooks and results"),
 }
 
@@ -38,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         import_module(COMMANDS[args.command][0]).command(args)
     except KeyboardInterrupt:
         sys.exit(f"{args.command}: interrupted")
-    except Exception as error:
-        from ssl_core.datasets import DataError
-
-        if not isinstance(error, ValueError | LookupError | DataError | OSError | RuntimeError):
+    except (ValueError, OSError, DataError, LabError) as error:
+        sys.exit(f"{args.command}: {error}")
+    except LookupError as error:
+        if type(error) is not LookupError:  # an IndexError or a KeyError is a bug
             raise
         sys.exit(f"{args.command}: {error}")
 

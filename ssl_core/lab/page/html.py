@@ -26,9 +26,8 @@ HOW_TO_READ = "How to read it:"  # begins the paragraph after a figure that beco
 HEADINGS = ["h1", "h2", "h3"]
 CODE_BLOCK = {"class": "code", "tabindex": "0", "role": "group", "aria-label": "Code"}  # as in cells.html.j2
 WIDGET = "application/vnd.jupyter.widget-view+json"
-MARKDOWN = mistune.create_markdown(
-    escape=False, plugins=[tables.table, tables.table_in_list]
-)  # nbconvert reads no table in a list
+# Not nbconvert's Markdown, which reads no table in a list.
+MARKDOWN = mistune.create_markdown(escape=False, plugins=[tables.table, tables.table_in_list])
 TEMPLATES = Environment(loader=FileSystemLoader(FOLDER), keep_trailing_newline=True)
 
 

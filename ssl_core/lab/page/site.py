@@ -9,7 +9,7 @@ import posixpath
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
@@ -99,18 +99,24 @@ def execute(names: list[str], work: Path) -> dict[str, Path]:
             raise NotebookFailed(f"train.ipynb: {error}")
     others = [name for name in reversed(names) if name != "train"]  # the last of EXAMPLES take longest
 
+    executions = {name: Execution(FOLDER / f"{name}.ipynb", work / f"{name}.ipynb", parameters(name, work)) for name in others}
+
     def execute_one(name: str) -> Path:
-        start, executed = time.monotonic(), work / f"{name}.ipynb"
+        start = time.monotonic()
         try:
-            Execution(FOLDER / f"{name}.ipynb", executed, parameters(name, work)).run(**KEEP_MEMORY, OMP_NUM_THREADS="1")
+            executions[name].run(**KEEP_MEMORY, OMP_NUM_THREADS="1")
         except NotebookFailed as error:
             raise NotebookFailed(f"{name}.ipynb: {error}") from None
         print(f"{name}.ipynb: executed in {time.monotonic() - start:.0f} s", flush=True)
-        return executed
+        return work / f"{name}.ipynb"
 
     pool = ThreadPoolExecutor(min(2, cores()))
     try:
         executed = dict(zip(others, pool.map(execute_one, others), strict=True))
+    except BaseException:  # one failed, or the user interrupts: the other one need not go on
+        for execution in executions.values():
+            execution.stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     if "train" in names:
@@ -138,7 +144,7 @@ def index(bodies: Mapping[str, BeautifulSoup]) -> BeautifulSoup:
     return BeautifulSoup(html.TEMPLATES.get_template("index.html.j2").render(parts), "html.parser")
 
 
-def write(site: Path, source: str, body: BeautifulSoup, sources) -> None:
+def write(site: Path, source: str, body: BeautifulSoup, sources: Collection[str]) -> None:
     """Writes the page of `source`, with its links, and copies the pictures that it shows."""
     page = page_of(source)
     for element in body.select("a[href], img[src]"):
@@ -163,7 +169,7 @@ def _relative(path: str, page: str) -> str:
     return posixpath.relpath(path, posixpath.dirname(page) or ".")
 
 
-def _relink(element: Tag, source: str, sources) -> None:
+def _relink(element: Tag, source: str, sources: Collection[str]) -> None:
     """Turns a link to a source into one to its page.
 
     A link to another file of the project leads to the repository, if a GitHub workflow says its address; otherwise it is removed.

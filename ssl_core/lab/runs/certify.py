@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ssl_core.recipes import RECIPES
 
+from .. import LabError
 from . import files, fingerprint, notebook
 
 COLOR = "{color}"  # stands for a folder of coloured images, made for the probes
@@ -53,14 +54,14 @@ def code_of(commit: str, folder: Path) -> Path:
 
 
 def python(project: Path, *arguments: str) -> str:
-    """The output of Python with the package of the folder `project`; RuntimeError with the last lines if it fails."""
+    """The output of Python with the package of the folder `project`; LabError with the last lines if it fails."""
     environment = os.environ | notebook.KEEP_MEMORY | {"PYTHONPATH": str(project), "MPLBACKEND": "agg"}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     result = subprocess.run(
         [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
     if result.returncode:
-        raise RuntimeError(f"{project}: {(result.stdout + result.stderr)[-1000:]}")
+        raise LabError(f"{project}: {(result.stdout + result.stderr)[-1000:]}")
     return result.stdout.strip()
 
 
@@ -139,7 +140,7 @@ def command(args: argparse.Namespace) -> None:
     for name in probes:
         print(f"certify: {name}: {'the same' if old[name] == new[name] else 'DIFFERENT'}")
     if different := [name for name in probes if old[name] != new[name]]:
-        raise RuntimeError(f"other numbers than at {args.since}: {', '.join(different)}; finished runs are void")
+        raise LabError(f"other numbers than at {args.since}: {', '.join(different)}; finished runs are void")
     if args.probes:
         print("certify: only some probes were run; nothing is certified")
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from ssl_core.data import load
 from ssl_core.recipes import Pretraining
 
+from .. import LabError
 from . import files, graph_cache, records
 from .executors import RunProcess
 from .fingerprint import fingerprint
@@ -27,12 +28,12 @@ class RunFiles:
     content: dict[str, bytes] = field(repr=False)
 
     def write(self, folder: Path) -> None:
-        """Writes the files into `folder`; then raises RuntimeError if the run failed."""
+        """Writes the files into `folder`; then raises LabError if the run failed."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in {*records.FILES, records.CHECKPOINT} & self.content.keys():  # and no other name that a worker might send
             (folder / name).write_bytes(self.content[name])
         if self.error:
-            raise RuntimeError(self.error)
+            raise LabError(self.error)
 
 
 def make_graph(data_name: str, pretraining: Pretraining, name: str, device: str, run: str) -> bytes:
@@ -54,14 +55,14 @@ def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | Non
         error = ""
         try:
             RunProcess(run, Path(folder), threads, device, _sender(str(run))).execute()
-        except RuntimeError as problem:
+        except LabError as problem:
             error = str(problem)
         return RunFiles(error, {path.name: path.read_bytes() for path in Path(folder).iterdir()})
 
 
 def _check_code(mine: str, wanted: str) -> None:
     if mine != wanted:
-        raise RuntimeError("this worker has another version of the project than the sweep: both must be of the same commit")
+        raise LabError("this worker has another version of the project than the sweep: both must be of the same commit")
 
 
 def _sender(run: str) -> Tell:

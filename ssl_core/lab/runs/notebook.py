@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ssl_core.datasets.checks import check_whole
 
+from .. import LabError
 from . import files
 from .progress import EVENTS, new_events
 from .spec import Run, check_device
@@ -20,7 +21,7 @@ TRAIN, RESULTS, ABLATION = (FOLDER / f"{name}.ipynb" for name in ("train", "resu
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 
-class NotebookFailed(RuntimeError):
+class NotebookFailed(LabError):
     """A notebook did not run to its end; the message is one line that says why."""
 
 

@@ -31,6 +31,7 @@ from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores
 from ssl_core.model import init_net
 
+from .. import LabError
 from ..page import reference
 from ..runs import files, graph_cache, notebook, records
 from ..studies import speed
@@ -211,7 +212,7 @@ def measure_sweep(outputs: Path, arguments: list[str]) -> dict:
         peaks = {"sweep": max(peaks["sweep"], tree_memory(process)), "run": max([peaks["run"], *of_runs])}
         time.sleep(0.5)
     if process.returncode:
-        raise RuntimeError(f"the sweep failed with status {process.returncode}")
+        raise LabError(f"the sweep failed with status {process.returncode}")
     wall = time.perf_counter() - start
     seconds = [record.seconds for record in records.read_all(outputs)]
     graphs = [graph_cache.seconds(path) for path in set(graph_cache.FOLDER.glob("*.safetensors")) - before]
