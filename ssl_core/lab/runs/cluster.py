@@ -92,7 +92,7 @@ class DaskExecutor:
         self.pool = self.client.get_executor(pure=False, retries=3)  # a run survives the loss of its worker
         self.graphs: dict[Path, object] = {}
         self.listeners: dict[str, Tell] = {}
-        self.client.subscribe_topic(TOPIC, lambda message: self._receive(**message[1]))
+        self.client.subscribe_topic(TOPIC, lambda message: self._receive(message[1]["run"], message[1]["event"]))
 
     def __str__(self) -> str:
         threads = sum(self.client.nthreads().values())
