@@ -99,18 +99,24 @@ def execute(names: list[str], work: Path) -> dict[str, Path]:
             raise NotebookFailed(f"train.ipynb: {error}")
     others = [name for name in reversed(names) if name != "train"]  # the last of EXAMPLES take longest
 
+    executions = {name: Execution(FOLDER / f"{name}.ipynb", work / f"{name}.ipynb", parameters(name, work)) for name in others}
+
     def execute_one(name: str) -> Path:
-        start, executed = time.monotonic(), work / f"{name}.ipynb"
+        start = time.monotonic()
         try:
-            Execution(FOLDER / f"{name}.ipynb", executed, parameters(name, work)).run(**KEEP_MEMORY, OMP_NUM_THREADS="1")
+            executions[name].run(**KEEP_MEMORY, OMP_NUM_THREADS="1")
         except NotebookFailed as error:
             raise NotebookFailed(f"{name}.ipynb: {error}") from None
         print(f"{name}.ipynb: executed in {time.monotonic() - start:.0f} s", flush=True)
-        return executed
+        return work / f"{name}.ipynb"
 
     pool = ThreadPoolExecutor(min(2, cores()))
     try:
         executed = dict(zip(others, pool.map(execute_one, others), strict=True))
+    except BaseException:  # one failed, or the user interrupts: the other one need not go on
+        for execution in executions.values():
+            execution.stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     if "train" in names:
