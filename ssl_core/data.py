@@ -104,9 +104,10 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Te
             rank_in_class[members] = np.arange(len(members))
         order = order[np.argsort(rank_in_class, kind="stable")]
     if draw == "typical":
+        assert typical is not None  # checked above
         order = np.concatenate([typical.numpy(), order[~np.isin(order, typical.numpy())]])
-    order = torch.from_numpy(np.concatenate([order, without]))
-    return Split(labeled=order[:n_labels], unlabeled=order[n_labels:])
+    index = torch.from_numpy(np.concatenate([order, without]))
+    return Split(labeled=index[:n_labels], unlabeled=index[n_labels:])
 
 
 def withhold_fold(split: Split, fold: int) -> tuple[Split, Tensor]:
@@ -148,5 +149,5 @@ class FullBatches:
 
 def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Bytes (N, C, 28, 28) to float32, as ToTensor and Normalize give them with this mean and deviation of each channel."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (mean, std))
-    return pixels.float().div_(255).sub_(mean).div_(std)
+    center, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return pixels.float().div_(255).sub_(center).div_(scale)

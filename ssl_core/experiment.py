@@ -45,13 +45,13 @@ def prepare(images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neigh
     if neighbors is None and (recipe.pretraining or labeling.draw == "typical"):
         raise ValueError(f"neighbors=None: must be the graph of the images for recipe={recipe.name!r}, draw={labeling.draw!r}")
     n, seed, n_classes = labeling.n_labels, labeling.seed, len(images.classes)
-    typical = graph.typical(neighbors, n, seed).index if labeling.draw == "typical" else None
+    typical = graph.typical(neighbors, n, seed).index if neighbors and labeling.draw == "typical" else None
     parts = split(images.y, n, seed, labeling.draw, typical)
     y = images.y.clone()
     y[parts.labeled] = corrupt_labels(y[parts.labeled], labeling.label_noise, seed, n_classes)
     parts, held_out = withhold_fold(parts, labeling.fold) if labeling.fold else (parts, parts.labeled[:0])
     y_l, candidates, prior = y[parts.labeled], None, None
-    if recipe.pretraining:
+    if neighbors and recipe.pretraining:
         scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior)
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)
@@ -78,13 +78,14 @@ class Result:
 def assess(images: Images, task: Task, training: TrainingResult) -> Result:
     """Evaluates on the test images, after training: the untrained network, the snapshots and the final model."""
     recipe, x, y = training.recipe, images.x_test, images.y_test
-    augmented = {"views": recipe.tta_views, "augment": recipe.tta_augment}
     untrained = evaluate(network(images, training.seed), x, y)
     test_accuracy = {epoch: evaluate(model, x, y).accuracy for epoch, model in training.snapshots.items()}
-    trained = evaluate(training.model, x, y, **augmented)
+    trained = evaluate(training.model, x, y, recipe.tta_views, recipe.tta_augment)
     held_out = None
     if task.held_out is not None and len(task.held_out):
-        held_out = evaluate(training.model, images.x[task.held_out], task.y_held_out, **augmented)
+        assert task.y_held_out is not None  # a task has both or neither
+        x_held_out = images.x[task.held_out]
+        held_out = evaluate(training.model, x_held_out, task.y_held_out, recipe.tta_views, recipe.tta_augment)
     return Result(training, untrained, trained, test_accuracy, held_out)
 
 

@@ -94,7 +94,8 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], 
     for step in range(1, settings.steps + 1):
         images = x[next(batches)]
         views = torch.cat([settings.augment(images, generator), settings.augment(images, generator)])
-        loss = contrastive(*model(views).chunk(2), settings.temperature)
+        one, two = model(views).chunk(2)
+        loss = contrastive(one, two, settings.temperature)
         optimizers.step(loss, half_cosine(step / settings.steps))
         on_step(step, loss.detach())
     return model

@@ -15,7 +15,8 @@ class Optimizers:
 
     def __init__(self, model: nn.Module, learning_rate: float, muon_rate: float):
         *_, last = (name for name, weight in model.named_parameters() if weight.ndim > 1)
-        hidden, others = [], []
+        hidden: list[Tensor] = []
+        others: list[Tensor] = []
         for name, weight in model.named_parameters():
             (hidden if muon_rate and weight.ndim > 1 and name != last else others).append(weight)
         adam = torch.optim.Adam(others, fused=True)
@@ -51,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]  # takes no closure
         for group in self.param_groups:
             for weight in group["params"]:
                 average = self.state[weight].setdefault("average", torch.zeros_like(weight))

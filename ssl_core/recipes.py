@@ -6,6 +6,7 @@ A recipe is a value. `dataclasses.replace(BEST, threshold=0.8)` is a variation o
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, cos, pi
+from typing import Any
 
 from .augment import Augment
 from .data import BACKGROUND
@@ -117,13 +118,16 @@ class Recipe:
         Without a `uniform_prior` the class frequencies are estimated.
         """
 
-        def adapted(value: object) -> object:
-            if isinstance(value, Augment) and value.fill == BACKGROUND:
-                return replace(value, fill=background)
-            return replace(value, augment=adapted(value.augment)) if isinstance(value, Pretraining) else value
+        def filled(augment: Augment) -> Augment:
+            return replace(augment, fill=background) if augment.fill == BACKGROUND else augment
 
-        recipe = replace(self, **{each.name: adapted(getattr(self, each.name)) for each in fields(self)})
-        return replace(recipe, uniform_prior=self.uniform_prior and uniform_prior)
+        def adapted(value: object) -> object:
+            if isinstance(value, Augment):
+                return filled(value)
+            return replace(value, augment=filled(value.augment)) if isinstance(value, Pretraining) else value
+
+        changes: dict[str, Any] = {each.name: adapted(getattr(self, each.name)) for each in fields(self)}
+        return replace(self, **changes | {"uniform_prior": self.uniform_prior and uniform_prior})
 
     def epochs_for(self, n_labels: int) -> int:
         return self.epochs_at.get(n_labels, self.epochs)
@@ -192,6 +196,7 @@ CORRECTED = replace(
 # weights and test-time augmentation. The strength of the augmentation was chosen for small M, where it matters most; at
 # M = 6000 a weaker one does as well.
 WEAK = Augment(rotation=(-5, 5), translate=(-1.5, 1.5))
+STRONG = Augment(rotation=(-15, 15), scale=(0.85, 1.15), shear=(-10, 10), translate=(-2.5, 2.5), elastic=0.7)
 SUPERVISED = Recipe(
     name="supervised",
     summary="Labels alone: cross-entropy on distorted copies of the labelled images",
@@ -200,7 +205,7 @@ SUPERVISED = Recipe(
     steps_per_epoch=40,
     batch_labeled=128,
     batch_unlabeled=0,
-    augment_labeled=Augment(rotation=(-15, 15), scale=(0.85, 1.15), shear=(-10, 10), translate=(-2.5, 2.5), elastic=0.7),
+    augment_labeled=STRONG,
     tta_augment=WEAK,
     tta_views=8,
     learning_rate=2e-3,
@@ -214,6 +219,7 @@ SUPERVISED = Recipe(
 # class alive. Clustering: features learned without labels give each image neighbours; labels spread over these give it
 # candidate classes. Candidates first supply the targets alone, then constrain the teacher, then leave it free.
 DISTORTED = Augment(rotation=(-10, 10), scale=(0.9, 1.1), shear=(-6, 6), translate=(-2, 2), elastic=0.4)
+PRETRAINING = Pretraining(augment=replace(STRONG, overlay=9))
 BEST = replace(
     SUPERVISED,
     name="best",
@@ -230,7 +236,7 @@ BEST = replace(
     muon_rate=0.01,
     threshold=0.95,
     align_decay=0.99,
-    pretraining=Pretraining(augment=replace(SUPERVISED.augment_labeled, overlay=9)),
+    pretraining=PRETRAINING,
     graph_warmup=0.2,
     graph_constrained=0.4,
 )
@@ -240,8 +246,8 @@ RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, 
 # Ablations: `best` without each of its own ingredients, and `supervised` plus each of the report's three losses. The latter use
 # 64 unlabelled images a step, undistorted and, for consistency, transformed.
 WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_constrained": replace(WEAK, overlay=9)}
-NO_OVERLAY = {"pretraining": replace(BEST.pretraining, augment=SUPERVISED.augment_labeled), "augment_constrained": None}
-WITHOUT = {
+NO_OVERLAY = {"pretraining": replace(PRETRAINING, augment=STRONG), "augment_constrained": None}
+WITHOUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "clusters": ("No graph: the teacher is never guided", {"pretraining": None, "graph_warmup": 0.0, "graph_constrained": 0.0}),
     "clutter": ("No patch overlay, neither in the graph's features nor in training", NO_OVERLAY),
     "teacher": (
@@ -277,7 +283,7 @@ ABLATIONS = {
         name=f"supervised-plus-{what}",
         summary=summary,
         base="supervised",
-        weights=SUPERVISED.weights | loss,
+        weights={**SUPERVISED.weights, **loss},
         batch_unlabeled=64,
         augment_strong=strong,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -135,7 +136,7 @@ def loss_terms(
     features_u = features[len(x_l) : len(x_l) + len(x_u)]
     formulas: dict[str, Callable[[], Tensor]] = {
         "supervised": lambda: F.cross_entropy(logits_l, y_l),
-        "clustering": lambda: clustering(features_u, centroids),
+        "clustering": lambda: clustering(features_u, centroids),  # type: ignore[arg-type]  # None only without this term
         "consistency": lambda: consistency(logits_u, logits_strong),
         "entropy": lambda: entropy(logits_u),
         "pseudo_label": lambda: pseudo_label(teach(x_weak), logits_strong, recipe.threshold),
@@ -199,7 +200,7 @@ class Training:
         return {"model": self.model, "teacher": self.teacher, "optimizers": self.optimizers, "batches": self.batches}
 
     def state_dict(self) -> dict:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"random": self.generator.get_state(), "history": self.history, "step": self.step}
         return state | {"snapshots": {epoch: snapshot.state_dict() for epoch, snapshot in self.snapshots.items()}}
 
@@ -238,7 +239,7 @@ class Training:
         x_l, y_l, x_u = task.x_l[labeled], task.y_l[labeled], task.x_u[unlabeled]
         batch = views(x_l, y_l, x_u, recipe, self.generator, constrained=constrained)
         terms = loss_terms(self.model, teach, batch, centroids, recipe)
-        loss = sum(recipe.weights[name] * value for name, value in terms.items())
+        loss: Tensor = sum(recipe.weights[name] * value for name, value in terms.items())  # type: ignore[assignment]  # never empty
         self.optimizers.step(loss, recipe.decay_at(progress))
         self.teacher.update(self.model)
         return torch.stack([loss, *terms.values()]).detach()
@@ -310,6 +311,7 @@ def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None
     x = x.to(model.device)
     p, generator = once(x), torch.Generator(model.device).manual_seed(0)
     for _ in range(views):
+        assert augment is not None  # Recipe refuses views without it
         p += torch.cat([once(augment(part, generator)) for part in x.split(TTA_BATCH)])
     return p.div_(1 + views).cpu()
 

@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 from math import isfinite
 from types import UnionType
-from typing import get_args, get_origin
+from typing import Any, ClassVar, Protocol, get_args, get_origin
 
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "class-balanced", "typical")
+
+
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 def require(condition: bool, owner: object, parameter: str, allowed: str) -> None:
@@ -16,9 +22,10 @@ def require(condition: bool, owner: object, parameter: str, allowed: str) -> Non
         raise ValueError(f"{parameter}={getattr(owner, parameter)!r}: must be {allowed}")
 
 
-def check_types(owner: object) -> None:
+def check_types(owner: Dataclass) -> None:
     """Raises ValueError, naming the field, unless each field of a dataclass is of its declared type; numbers must be finite."""
-    words = {int: "a whole number", float: "a finite number", tuple[float, float]: "(low, high), two finite numbers"}
+    words: dict[object, str] = {int: "a whole number", float: "a finite number"}
+    words[tuple[float, float]] = "(low, high), two finite numbers"
     for each in fields(owner):
         allowed = words.get(each.type, getattr(each.type, "__name__", str(each.type)))
         require(_is_a(getattr(owner, each.name), each.type), owner, each.name, allowed)
@@ -34,7 +41,7 @@ def _is_a(value: object, kind: object) -> bool:
         return isinstance(value, Mapping) and all(_is_a(k, kinds[0]) and _is_a(v, kinds[1]) for k, v in value.items())
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and isfinite(value)
-    return isinstance(value, kind)
+    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def check_draw(draw: object) -> None:
@@ -62,13 +69,15 @@ def check_n_labels(n_labels: object, most: int = 60_000) -> None:
         raise ValueError(f"n_labels={n_labels!r}: must be a whole number from 1 to {most}")
 
 
-def check_seed(seed: object) -> None:
-    """Raises ValueError unless `seed` is a whole number from 0 to 2**32 - 1."""
+def check_seed(seed: object) -> int:
+    """The `seed`; raises ValueError unless `seed` is a whole number from 0 to 2**32 - 1."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed!r}: must be a whole number from 0 to {2**32 - 1}")
+    return seed
 
 
-def check_whole(name: str, value: object) -> None:
-    """Raises ValueError unless `value`, of the parameter `name`, is a whole number from 1."""
+def check_whole(name: str, value: object) -> int:
+    """The `value` of the parameter `name`; raises ValueError unless it is a whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r}: must be a whole number from 1")
+    return value

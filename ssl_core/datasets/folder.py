@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,8 @@ def _decode_entries(listing: Listing) -> tuple[np.ndarray, list[str | None]]:
     n, title = len(listing.entries), listing.folder.name
     megabytes = max(1, n * SIDE * SIDE * 3 / 1e6)
     print(f"{title}: {n} images; decoding takes {megabytes:.0f} MB of memory and is done once", file=sys.stderr)
-    pixels, digests = np.zeros((n, SIDE, SIDE, 3), np.uint8), [None] * n
+    pixels = np.zeros((n, SIDE, SIDE, 3), np.uint8)
+    digests: list[str | None] = [None] * n
     start = printed = time.monotonic()
     for i, result in enumerate(decode_all([listing.folder / file for file, _ in listing.entries])):
         try:
@@ -141,7 +143,7 @@ def _drawn_to_test(listing: Listing, digests: list[str | None], usable: np.ndarr
     """
     entries = listing.entries
     by_class: dict[str, list[int]] = {}
-    for i in np.flatnonzero(usable):
+    for i in np.flatnonzero(usable).tolist():
         if label := entries[i][1]:
             by_class.setdefault(label, []).append(i)
     taken = np.zeros(len(entries), bool)
@@ -167,13 +169,13 @@ def _arrays(pixels: np.ndarray, labels: np.ndarray, classes: list[str], parts: d
     return arrays
 
 
-def described(title: str, slug: str, classes: tuple[str, ...], arrays: Arrays, **more: object) -> DataSetInfo:
+def described(title: str, slug: str, classes: tuple[str, ...], arrays: Arrays, **more: Any) -> DataSetInfo:
     """The metadata that follow from the arrays, and the fields `more`."""
     checksum = sha256(dumps(classes).encode())
     for name in sorted(arrays):
         checksum.update(arrays[name].tobytes())
-    sizes = {"n_images": len(arrays["x"]), "n_labels": int((arrays["y"] >= 0).sum()), "n_test": len(arrays["x_test"])}
-    return DataSetInfo(title, slug, classes, checksum.hexdigest(), **sizes, **more)
+    more |= {"n_images": len(arrays["x"]), "n_labels": int((arrays["y"] >= 0).sum()), "n_test": len(arrays["x_test"])}
+    return DataSetInfo(title, slug, classes, checksum.hexdigest(), **more)
 
 
 def _problem(classes: list[str], labels: np.ndarray, test_labels: np.ndarray) -> str:

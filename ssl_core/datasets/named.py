@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -118,7 +119,7 @@ class CollectedSet:
         return arrays, described(self.title, self.name, classes, arrays, **look)
 
 
-def _sklearn_digits(root: Path) -> Parts:
+def _sklearn_digits(_root: Path) -> Parts:
     """1,797 scans of 8 × 8 pixels that come with scikit-learn; one in five is a test image."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -138,32 +139,33 @@ def _torchvision(title: str, train: Mapping[str, object], test: Mapping[str, obj
         parts = []
         for arguments in (train, test):
             try:
-                part = from_mirrors(lambda arguments=arguments: getattr(datasets, title)(str(root), download=True, **arguments))
+                part = from_mirrors(partial(getattr(datasets, title), str(root), download=True, **arguments))
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
                 raise DataError(f"{title} is not there, and its mirrors did not give it: {reason}") from None
             x, y = np.asarray(part.data), np.asarray(part.labels if title == "SVHN" else part.targets)
             x = x.transpose(0, 2, 1) if title == "EMNIST" else x.transpose(0, 2, 3, 1) if title == "SVHN" else x
             parts += [x, y[:, 0] if y.ndim == 2 else y]
-        return *parts, tuple(datasets.KMNIST.classes) if title == "KMNIST" else DIGITS
+        x, y, x_test, y_test = parts
+        return x, y, x_test, y_test, tuple(datasets.KMNIST.classes) if title == "KMNIST" else DIGITS
 
     return collect
 
 
 def _few_eights(root: Path) -> Parts:
     """MNIST with one in ten of its eights to train with: a class that is rarer than the others."""
-    x, y, *rest = MNIST.raw.read(root)
+    x, y, x_test, y_test = MNIST.raw.read(root)
     eights = np.flatnonzero(y == 8)
     left_out = eights[len(eights) // 10 :]
-    return np.delete(x, left_out, axis=0), np.delete(y, left_out), *rest, DIGITS
+    return np.delete(x, left_out, axis=0), np.delete(y, left_out), x_test, y_test, DIGITS
 
 
 def _and_clothes(root: Path) -> Parts:
     """48,000 of MNIST's images to train with, and 12,000 of Fashion-MNIST's without a label: a fifth is foreign."""
-    x, y, *rest = MNIST.raw.read(root)
+    x, y, x_test, y_test = MNIST.raw.read(root)
     clothes, *_ = FASHION_MNIST.raw.read(root)
     x, y = np.concatenate([x[:48_000], clothes[:12_000]]), np.concatenate([y[:48_000], np.full(12_000, -1)])
-    return x, y, *rest, DIGITS
+    return x, y, x_test, y_test, DIGITS
 
 
 MNIST = PublishedSet(

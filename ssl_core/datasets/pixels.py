@@ -68,7 +68,7 @@ def framed(image: Image.Image) -> np.ndarray:
     Its longer side is resized to 28 pixels. The shorter one is filled up on both sides with the median colour of the border.
     """
     scale = SIDE / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     height, width, _ = small.shape

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -40,8 +41,9 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
 def read_info(path: Path) -> DataSetInfo:
     """The metadata in a kept file."""
     with safe_open(path, "numpy") as file:
-        fields = json.loads(file.metadata()["info"])
-    return DataSetInfo(**{name: _frozen(value) for name, value in fields.items()})
+        content = json.loads(file.metadata()["info"])
+    fields: dict[str, Any] = {name: _frozen(value) for name, value in content.items()}
+    return DataSetInfo(**fields)
 
 
 def read(path: Path) -> tuple[DataSetInfo, Arrays]:

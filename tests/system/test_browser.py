@@ -1,7 +1,5 @@
 """The results page as a person opens it: in Chromium, from disk, without a network; also for those who do not see it."""
 
-import subprocess
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -81,4 +79,4 @@ def test_it_fits_a_phone_and_a_screen(page, width):
 def test_it_prints(page, tmp_path):
     page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert (tmp_path / "page.pdf").stat().st_size > 50_000
-    assert subprocess.run(["head", "-c", "5", tmp_path / "page.pdf"], capture_output=True).stdout == b"%PDF-"
+    assert (tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"

@@ -174,7 +174,8 @@ def test_comments_docstrings_and_layout_are_not_code():
     plain = "def f(x):\n    return x + 1\n"
     commented = '"""A module."""\n\n\ndef f(x):  # adds\n    """One more."""\n    return x+1\n'
     assert fingerprint.stripped(plain) == fingerprint.stripped(commented) != fingerprint.stripped(plain.replace("1", "2"))
-    assert fingerprint.stripped("A = 1\n" + plain, without_constants=True) == fingerprint.stripped(plain)
+    for constant in ("A = 1\n", "A: int = 1\n"):
+        assert fingerprint.stripped(constant + plain, without_constants=True) == fingerprint.stripped(plain)
 
 
 def test_smoke_run_differs_only_in_length():

@@ -51,7 +51,8 @@ def document(body: BeautifulSoup, links: Sequence[Link] = ()) -> str:
     if body.select_one(".code"):
         css += HtmlFormatter(style="default", nobackground=True).get_style_defs(".code")
     js = (FOLDER / "page.js").read_text()
-    return TEMPLATES.get_template("page.html.j2").render(title=body.h1.get_text(), body=body, links=links, css=css, js=js)
+    title = first(body, "h1").get_text()
+    return TEMPLATES.get_template("page.html.j2").render(title=title, body=body, links=links, css=css, js=js)
 
 
 def of_notebook(notebook: Path, *, code: bool) -> BeautifulSoup:
@@ -81,9 +82,16 @@ def of_notebook(notebook: Path, *, code: bool) -> BeautifulSoup:
 
 def of_markdown(text: str) -> BeautifulSoup:
     """A text in Markdown."""
-    page = BeautifulSoup(MARKDOWN(text), "html.parser")
+    page = BeautifulSoup(str(MARKDOWN(text)), "html.parser")
     _name_headings(page)
     return _finish(page)
+
+
+def first(element: Tag, name: str) -> Tag:
+    """The first element called `name` in one that has such."""
+    inside = element.find(name)
+    assert isinstance(inside, Tag)
+    return inside
 
 
 def slug(heading: str) -> str:
@@ -120,31 +128,36 @@ def _finish(page: BeautifulSoup) -> BeautifulSoup:
     sections = page.find_all("h2")
     if len(sections) >= 4:
         items = "".join(f'<li><a href="#{section["id"]}">{section.decode_contents()}</a></li>' for section in sections)
-        contents = f"<details><summary>Contents</summary><ul>{items}</ul></details>"
-        page.h1.insert_after(BeautifulSoup(f'<nav aria-label="Contents" class="contents">{contents}</nav>', "html.parser"))
+        details = f"<details><summary>Contents</summary><ul>{items}</ul></details>"
+        contents = f'<nav aria-label="Contents" class="contents">{details}</nav>'
+        first(page, "h1").insert_after(BeautifulSoup(contents, "html.parser"))
     return page
 
 
 def _heading(element: Tag) -> Tag:
     """The heading of the section in which an element stands."""
-    return element.find_previous(HEADINGS)
+    heading = element.find_previous(HEADINGS)
+    assert isinstance(heading, Tag)
+    return heading
 
 
 def _caption(page: BeautifulSoup, figure: Tag, counts: Counter[str]) -> None:
     """Gives a figure an id with a link to it, an alternative text, and a caption: the paragraph that says how to read it."""
     heading = _heading(figure)
-    counts[heading["id"]] += 1
-    number = counts[heading["id"]]
-    figure["id"] = f"figure-{heading['id']}" + (f"-{number}" if number > 1 else "")
+    name = str(heading["id"])
+    counts[name] += 1
+    number = counts[name]
+    figure["id"] = f"figure-{name}" + (f"-{number}" if number > 1 else "")
     label = f"Link to this figure: {heading.get_text()}" + (f", {number}" if number > 1 else "")
     link = page.new_tag("a", attrs={"class": "anchor", "href": f"#{figure['id']}", "aria-label": label})
     figure.append(link)
-    figure.img["alt"] = f"Figure: {heading.get_text()}"
+    alternative = f"Figure: {heading.get_text()}"
     after = link.find_next(["p", "img", "h2", "h3"])
     if after is not None and after.name == "p" and after.get_text().startswith(HOW_TO_READ):
         after.name = "figcaption"
         figure.append(after)
-        figure.img["alt"] += "; the caption says how to read it"
+        alternative += "; the caption says how to read it"
+    first(figure, "img")["alt"] = alternative
 
 
 def _improve_table(page: BeautifulSoup, table: Tag, number: int) -> None:
@@ -158,9 +171,9 @@ def _improve_table(page: BeautifulSoup, table: Tag, number: int) -> None:
         if "right" in cell["style"]:
             cell["class"] = "number"
         del cell["style"]
-    numeric = "dataframe" in table.get("class", ()) or table.select_one(".number")
-    sortable = numeric and not table.find(attrs={"rowspan": True})
-    for head in table.thead.find_all("th"):
+    numeric = "dataframe" in (table.get("class") or ()) or table.select_one(".number")
+    sortable = numeric and not table.select_one("[rowspan]")
+    for head in first(table, "thead").find_all("th"):
         head["scope"] = "col"
         if not head.get_text(strip=True):
             head.name = "td"
@@ -169,7 +182,7 @@ def _improve_table(page: BeautifulSoup, table: Tag, number: int) -> None:
             button = page.new_tag("button", type="button")
             button.extend(list(head.contents))
             head.append(button)
-    for head in table.tbody.find_all("th"):
+    for head in first(table, "tbody").find_all("th"):
         head["scope"] = "rowgroup" if head.get("rowspan") else "row"
     label = f"{_heading(table).get_text()}, table {number}"
     table.wrap(page.new_tag("div", attrs={"class": "scrolls", "role": "region", "tabindex": "0", "aria-label": label}))
@@ -177,7 +190,7 @@ def _improve_table(page: BeautifulSoup, table: Tag, number: int) -> None:
 
 def _join_header_rows(table: Tag) -> None:
     """One header row of two: pandas writes the name of the index into a row of its own."""
-    rows = table.thead.find_all("tr")
+    rows = first(table, "thead").find_all("tr")
     if len(rows) == 2:
         for above, below in zip(rows[0].find_all("th"), rows[1].find_all("th"), strict=True):
             if not above.get_text(strip=True):

@@ -6,6 +6,7 @@ A run that is finished in the outputs folder is kept, so that the command can be
 import argparse
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ import pandas as pd
 from ..runs import files, records
 from ..runs.fingerprint import fingerprint
 from ..studies import registry
-from ..studies.study import Results
+from ..studies.study import Grid, Results
 from . import sweep_and_build
 from .tables import page_tables
 
@@ -42,7 +43,7 @@ def draw_pictures(results: pd.DataFrame, folder: Path) -> None:
     """Writes the figures of the studies that have a `picture` into `folder`."""
     reference = Results(results.assign(current=True))
     for study in registry.studies().values():
-        if study.picture and len(summary := study.summarize(reference)):
+        if study.picture and study.figure and len(summary := study.summarize(reference)):
             study.figure(summary).savefig(folder / study.picture, dpi=150)
 
 
@@ -53,15 +54,20 @@ def place(texts: Mapping[str, str]) -> None:
             text = page.read_text()
             for name, content in texts.items():
                 marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-                text = marked.sub(lambda match, content=content: f"{match[1]}{content}\n{match[2]}", text)
+                text = marked.sub(partial(_between, content), text)
             files.write_atomically(page, text)
+
+
+def _between(content: str, marks: re.Match[str]) -> str:
+    return f"{marks[1]}{content}\n{marks[2]}"
 
 
 def overview(names: list[str], outputs: Path) -> str:
     """The grids of these studies, and how many of their runs are finished in `outputs` and in the reference."""
     table = records.read_table(files.REFERENCE / "results.csv")
     kept = set(table.loc[table["current"].astype(bool), "fingerprint"])
-    lines, owners = [], {}
+    lines: list[str] = []
+    owners: dict[tuple[Grid, ...], str] = {}  # of a grid, the study that has it first
     for name in names:
         study = registry.get(name)
         owner = owners.setdefault(tuple(study.grid), name)

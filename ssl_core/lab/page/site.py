@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, PageElement, Tag
 
 from ..runs import files
 from ..runs.executors import LocalExecutor
@@ -150,8 +150,8 @@ def write(site: Path, source: str, body: BeautifulSoup, sources: Collection[str]
     for element in body.select("a[href], img[src]"):
         _relink(element, source, sources)
     for image in body.select("img[src]"):
-        if not image["src"].startswith("data:"):
-            picture = posixpath.normpath(posixpath.join(posixpath.dirname(source), image["src"]))
+        if not (address := str(image["src"])).startswith("data:"):
+            picture = posixpath.normpath(posixpath.join(posixpath.dirname(source), address))
             (site / picture).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(files.ROOT / picture, site / picture)
     links = [html.Link(text, _relative(page_of(to), page), to == source) for text, to in NAVIGATION.items() if to in sources]
@@ -174,9 +174,10 @@ def _relink(element: Tag, source: str, sources: Collection[str]) -> None:
 
     A link to another file of the project leads to the repository, if a GitHub workflow says its address; otherwise it is removed.
     """
-    if element.name == "img" or element["href"].startswith(("#", "http:", "https:", "mailto:")):
+    address = str(element.get("href", ""))
+    if element.name == "img" or address.startswith(("#", "http:", "https:", "mailto:")):
         return
-    path, _, fragment = element["href"].partition("#")
+    path, _, fragment = address.partition("#")
     target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
     readme = posixpath.normpath(posixpath.join(target, "README.md"))
     to = next((candidate for candidate in (target, readme) if candidate in sources), None)
@@ -199,20 +200,24 @@ def _read(notebook: Path, work: Path, *, code: bool) -> BeautifulSoup:
 def _with_note(body: BeautifulSoup, note: str) -> BeautifulSoup:
     """The page of a notebook with a note below its title."""
     text = f'<p class="note">Executed by <code>make site</code>. {note}</p>'
-    body.h1.insert_after(BeautifulSoup(text, "html.parser"))
+    html.first(body, "h1").insert_after(BeautifulSoup(text, "html.parser"))
     return body
 
 
 def _introduction(readme: BeautifulSoup) -> str:
     """What the README has before its first section, HTML."""
-    parts = takewhile(lambda part: part.name != "h2", readme.children)
-    return "".join(str(part) for part in parts if part.name != "nav")
+    parts = takewhile(lambda part: _tag(part) != "h2", readme.children)
+    return "".join(str(part) for part in parts if _tag(part) != "nav")
+
+
+def _tag(part: PageElement) -> str:
+    return part.name if isinstance(part, Tag) else ""
 
 
 def _entry(source: str, body: BeautifulSoup) -> dict[str, str]:
     """What the index says of a page: its title and its first sentence."""
-    text = next((p.get_text(" ", strip=True) for p in body.find_all("p") if "note" not in p.get("class", ())), "")
-    return {"href": source, "title": body.h1.get_text(), "summary": re.split(r"(?<=[.?!]) ", text)[0]}
+    text = next((p.get_text(" ", strip=True) for p in body.find_all("p") if "note" not in (p.get("class") or ())), "")
+    return {"href": source, "title": html.first(body, "h1").get_text(), "summary": re.split(r"(?<=[.?!]) ", text)[0]}
 
 
 def selection(only: str) -> list[str]:

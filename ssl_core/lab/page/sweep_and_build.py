@@ -15,7 +15,7 @@ from ssl_core.datasets.checks import check_whole
 
 from ..runs import executors, files
 from ..runs.cluster import DaskExecutor
-from ..runs.executors import LocalExecutor
+from ..runs.executors import Executor, LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
 from ..runs.spec import DEVICES, Run, check_device
 from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
@@ -66,8 +66,7 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
 
     `args` has the options of `configure_machine`. Exits with status 1 and one line if a run or `then` failed.
     """
-    jobs = number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores())
-    check_whole("JOBS", jobs)
+    jobs = check_whole("JOBS", number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores()))
     if not args.scheduler:
         check_device(args.device)
     elif args.device not in DEVICES:  # whether there is a GPU, each worker sees
@@ -79,7 +78,7 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
                 fetch(name, files.DATA)
             else:
                 preview(name, outputs)
-        executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
+        executor: Executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
         threads = max(1, cores() // jobs) if args.jobs and not args.scheduler else 1
         problem = ""
         try:

@@ -48,7 +48,7 @@ def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | Non
     """On a worker: executes `run` in a temporary folder. `graph` is the content of the graph's file, if it needs one."""
     _check_code(fingerprint(run), digest)
     load(run.data, files.DATA)  # fetched once, before a notebook starts
-    if graph is not None and not (path := graph_cache.path(run.data, run.pretraining)).exists():
+    if run.pretraining and graph is not None and not (path := graph_cache.path(run.data, run.pretraining)).exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, graph)
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,9 @@ class Executor(Protocol):
     `begin` is called before the run starts, and `tell` is given the events of its progress.
     """
 
-    jobs: int | None  # runs at a time; None if that is not known
+    @property
+    def jobs(self) -> int | None:
+        """Runs at a time; None if that is not known."""
 
     def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future: ...
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 import ssl_core
 from ssl_core.datasets.machine import write_atomically as write_atomically  # re-exported
@@ -12,8 +13,10 @@ ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project: an editab
 DATA = ROOT / "data"
 REFERENCE = ROOT / "outputs" / "reference"
 
+T = TypeVar("T")
 
-def located(data_name: object) -> object:
+
+def located(data_name: T) -> T | str:
     """The name of a data set as it is; the path of a folder, relative to the project's root, as an absolute path."""
     if not isinstance(data_name, str) or "/" not in data_name:
         return data_name

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
+from ssl_core.datasets.checks import Dataclass
+
 from . import files
 from .spec import FORMER_DRAWS, Run
 
@@ -38,21 +40,26 @@ def fingerprint(run: Run) -> str:
     told = ("name", "summary", "base")
     recipe = {name: value for name, value in non_default(run.settings).items() if name not in told}
     parts = [non_default(run), recipe, run.info.checksum, code_digest()]
-    if run.pretraining != run.settings.pretraining:  # the graph decides which images are labelled
+    if run.pretraining and run.pretraining != run.settings.pretraining:  # the graph decides which images are labelled
         parts.append(non_default(run.pretraining))
     return files.digest(parts)[:16]
 
 
-def non_default(value: object) -> object:
+def non_default(value: Dataclass) -> dict[str, object]:
     """A dataclass as a dictionary of the fields that are not at their default: a new field changes nothing until it is used."""
-    if not is_dataclass(value):
-        return {new: old for old, new in FORMER_DRAWS.items()}.get(value, value) if isinstance(value, str) else value
     changed = {}
     for field in fields(value):
         default = field.default_factory() if field.default_factory is not MISSING else field.default
         if (content := getattr(value, field.name)) != default:
-            changed[FORMER_NAMES.get(field.name, field.name)] = non_default(content)
+            changed[FORMER_NAMES.get(field.name, field.name)] = _content(content)
     return changed
+
+
+def _content(value: object) -> object:
+    """What a field holds: of a dataclass what is not at its default, and a renamed draw by its former name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return non_default(value)
+    return {new: old for old, new in FORMER_DRAWS.items()}.get(value, value) if isinstance(value, str) else value
 
 
 def code_digest(modules: tuple[str, ...] = SCIENCE) -> str:
@@ -81,5 +88,5 @@ def stripped(source: str, *, without_constants: bool = False) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     if without_constants:
-        tree.body = [node for node in tree.body if not isinstance(node, ast.Assign)]
+        tree.body = [node for node in tree.body if not isinstance(node, ast.Assign | ast.AnnAssign)]
     return ast.unparse(tree)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ssl_core.datasets.checks import check_whole
 
@@ -25,20 +26,19 @@ class NotebookFailed(LabError):
     """A notebook did not run to its end; the message is one line that says why."""
 
 
-def run_of(namespace: Mapping[str, object]) -> Run:
+def run_of(namespace: Mapping[str, Any]) -> Run:
     """The run that the variables of the training notebook describe, checked.
 
     papermill only warns of a parameter that a notebook does not have, and then uses the defaults. Here it is an error: its cell
     of injected parameters is looked up in IPython's list of executed cells, `In`.
     """
     former = {"wrong_labels": "label_noise"}
-    injected = {}
+    injected: set[str] = set()
     names = set(parameter_names(TRAIN))
     for cell in namespace.get("In", []):
         if cell.startswith("# Parameters\n"):
-            for statement in ast.parse(cell).body:
-                injected |= {target.id: target.id for target in statement.targets}
-    if unknown := sorted(injected.keys() - names - former.keys()):
+            injected |= set(_assigned(cell))
+    if unknown := sorted(injected - names - former.keys()):
         raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: must be one of {', '.join(sorted(names))}")
     check_whole("threads", namespace["threads"])
     check_device(namespace["device"])
@@ -51,8 +51,14 @@ def parameter_names(notebook: Path) -> list[str]:
     """The names that a notebook's `parameters` cell assigns."""
     for cell in json.loads(notebook.read_text())["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
-            return [target.id for node in ast.parse("".join(cell["source"])).body for target in node.targets]
+            return _assigned("".join(cell["source"]))
     raise LookupError(f"{notebook.name} has no cell tagged 'parameters'")
+
+
+def _assigned(cell: str) -> list[str]:
+    """The names that a cell assigns, in its order."""
+    statements = [node for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
+    return [target.id for node in statements for target in node.targets if isinstance(target, ast.Name)]
 
 
 class Execution:
@@ -66,7 +72,7 @@ class Execution:
         self, notebook: Path, executed: Path, parameters: Mapping[str, object], tell: Callable[[dict], None] | None = None
     ):
         self.arguments = [str(notebook), str(executed), json.dumps(dict(parameters))]
-        self.events, self.tell = executed.parent / EVENTS, tell
+        self.events, self.tell = executed.parent / EVENTS, tell or (lambda event: None)
         self.process: subprocess.Popen | None = None
         self.stopped = False
 
@@ -75,8 +81,16 @@ class Execution:
         # The pipe of the answer is apart from what the notebook prints.
         answer, channel = os.pipe()
         command = [sys.executable, "-c", "from ssl_core.lab.runs.notebook import main; main()", *self.arguments, str(channel)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "pass_fds": [channel]}
-        self.process = subprocess.Popen(command, **pipes, text=True, errors="replace", env=os.environ | environment)
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[channel],
+            text=True,
+            errors="replace",
+            env=os.environ | environment,
+        )
+        assert self.process.stdout is not None  # a pipe
         os.close(channel)
         if self.stopped:  # while it was starting
             self.process.terminate()
@@ -84,7 +98,7 @@ class Execution:
         for line in self.process.stdout:
             last = line.strip() or last
             events, position = new_events(self.events, position)
-            for event in events if self.tell else ():
+            for event in events:
                 self.tell(event)
         status = self.process.wait()
         with open(answer) as file:

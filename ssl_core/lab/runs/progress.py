@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ssl_core.train import takes_snapshot
 
 EVENTS = "progress.jsonl"  # in the folder of a run that is on its way
-Event = dict[str, object]  # `stage`, and what belongs to it: see `text`
+Event = dict[str, Any]  # `stage`, and what belongs to it: see `text`
 Tell = Callable[[Event], None]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,7 @@ IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 class Record:
     """What a finished run left. Accuracies lie between 0 and 1, NLL is in nats, both on the test images."""
 
-    parameters: Mapping[str, object]  # the fields of Run
+    parameters: Mapping[str, Any]  # the fields of Run
     fingerprint: str
     current: bool  # whether today's code would make the same numbers
     accuracy: float
@@ -48,8 +49,8 @@ class Record:
     seconds: float  # of training
     confusion: list[list[int]]  # rows are true classes, columns predicted ones
     missing_classes: list[int]  # that no label covers
-    recipe: Mapping[str, object]  # the recipe in full
-    images: Mapping[str, object]  # classes, mean, std and inverted, of the images it was trained on
+    recipe: Mapping[str, Any]  # the recipe in full
+    images: Mapping[str, Any]  # classes, mean, std and inverted, of the images it was trained on
     history: list[dict[str, float]]  # a row per epoch
     test_accuracy: dict[int, float]  # by epoch
     untrained: Mapping[str, float]  # accuracy and nll before training
@@ -65,7 +66,7 @@ class Record:
         return int(np.sum(self.confusion))
 
     @property
-    def row(self) -> dict[str, object]:
+    def row(self) -> dict[str, Any]:
         """The record as a row of the table."""
         defaults = {"draw": "random", "label_noise": 0.0, "fold": 0}
         row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
@@ -156,7 +157,7 @@ def _record(content: dict) -> Record:
     )
 
 
-def current_names(content: Mapping[str, object]) -> dict[str, object]:
+def current_names(content: Mapping[str, Any]) -> dict[str, Any]:
     """The same with today's names of renamed fields, and without removed fields that were not in use."""
     today = {former: name for name, former in FORMER_NAMES.items()}
     removed = ("weight_decay", "flip")
@@ -171,7 +172,7 @@ def finished(run: Run, outputs: str | Path) -> bool:
     return record is not None and record.fingerprint == fingerprint(run) and (folder / "train.ipynb").exists()
 
 
-def is_current(parameters: Mapping[str, object], digest: str) -> bool:
+def is_current(parameters: Mapping[str, Any], digest: str) -> bool:
     """Whether a run of these parameters has this fingerprint today.
 
     False if today's code knows no such run, or if its data set cannot be had.

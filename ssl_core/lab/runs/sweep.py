@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -50,7 +51,8 @@ class SweptRun:
     @property
     def graph(self) -> Path | None:
         """The file of the graph that the run needs; None if it needs none."""
-        return self.run.pretraining and graph_cache.path(self.run.data, self.run.pretraining)
+        pretraining = self.run.pretraining
+        return None if pretraining is None else graph_cache.path(self.run.data, pretraining)
 
     def note(self, event: Event) -> None:
         """Updates the progress with an event of the run."""
@@ -146,9 +148,9 @@ def in_order(swept: list[SweptRun], jobs: int | None = None) -> list[SweptRun]:
     longest = sorted(swept, key=lambda each: -each.work)
     makers: dict[Path, SweptRun] = {}
     for each in longest:
-        if (graph := each.graph) and not graph.exists() and graph not in makers:
+        settings, graph = each.run.pretraining, each.graph
+        if settings and graph and not graph.exists() and graph not in makers:
             makers[graph] = each
-            settings = each.run.pretraining
             each.graph_work = GRAPH_COST * (2.0 * settings.steps * settings.batch + SEARCH_IMAGES)
     first = list(makers.values())
     rest = [each for each in longest if each not in first]
@@ -175,7 +177,8 @@ class Board:
         self.done.append(each)
         self.n_failed += bool(error)
         seconds = time.monotonic() - (each.started or self.start)
-        result = f"FAILED: {error}" if error else f"{100 * records.read(each.folder).accuracy:.2f} %"
+        record = None if error else records.read(each.folder)
+        result = f"{100 * record.accuracy:.2f} %" if record else f"FAILED: {error}"
         line = f"{self._counts()} · {each.run} · {result} · {duration(seconds)}"
         print(f"\r\x1b[K{line}" if self.live else line, flush=True)
 
@@ -206,7 +209,7 @@ class Board:
         return f"about {duration(elapsed * (total / (done + under_way) - 1))} to go"
 
 
-def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", folds: str = "0", **common: object) -> list[Run]:
+def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", folds: str = "0", **common: Any) -> list[Run]:
     """The runs of LABELS × RECIPES × SEEDS, and of LABEL_NOISE × FOLDS, if there are several.
 
     Each is a text of values separated by blanks or commas; ValueError if one is bad.
@@ -218,9 +221,12 @@ def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", fol
             raise ValueError(f"{name}={text!r}: must be one value or more, separated by blanks")
         return items
 
+    def run(**parameters: Any) -> Run:
+        return Run(**parameters, **common).check()
+
     names = [name for item in values("RECIPES", recipes) for name in (ABLATIONS if item == "ablations" else [item])]
     return [
-        Run(number(n), recipe, number(seed), label_noise=decimal(noise), fold=number(fold), **common).check()
+        run(n_labels=number(n), recipe=recipe, seed=number(seed), label_noise=decimal(noise), fold=number(fold))
         for n in values("LABELS", labels)
         for recipe in names
         for seed in values("SEEDS", seeds)

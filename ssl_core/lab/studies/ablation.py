@@ -17,7 +17,8 @@ GRID = (Grid("50 1000 250", "best supervised ablations", "0 1 2"),)
 
 def changes(runs: pd.DataFrame) -> pd.DataFrame:
     """For each ablation that was run: `recipe`, `baseline`, and by `n_labels` the `gain` over its baseline."""
-    rows = [gain(runs, name, recipe.base).assign(recipe=name, baseline=recipe.base) for name, recipe in ABLATIONS.items()]
+    bases = {name: recipe.base for name, recipe in ABLATIONS.items() if recipe.base}
+    rows = [gain(runs, name, base).assign(recipe=name, baseline=base) for name, base in bases.items()]
     rows = [table for table in rows if len(table)]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
@@ -59,8 +60,9 @@ def _draw(axis: Axes, panel: pd.DataFrame, sizes: list[int]) -> None:
         rows = panel[panel["n_labels"] == n]
         height = [names.index(name) + 0.22 * (i - (len(sizes) - 1) / 2) for name in rows["recipe"]]
         color = colormaps["viridis"](0.85 * i / max(1, len(sizes) - 1))
-        look = {"fmt": "os^Dv"[i % 5], "color": color, "markersize": 5, "capsize": 2}
-        axis.errorbar(100 * rows["mean"], height, xerr=100 * rows["std"].fillna(0), label=f"M = {n}", **look)
+        means, bars = 100 * rows["mean"], 100 * rows["std"].fillna(0)
+        mark = "os^Dv"[i % 5]
+        axis.errorbar(means, height, xerr=bars, label=f"M = {n}", fmt=mark, color=color, markersize=5, capsize=2)
     axis.axvline(0, color="black", linewidth=1)
     points_axis(axis.xaxis, 0.2)
 

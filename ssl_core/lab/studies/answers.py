@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,9 @@ def answers(runs: pd.DataFrame, prices: Prices | None, target: float, baseline: 
     return _without_nan(
         {
             "best_value_n_labels": attempt(lambda: best_value(runs, _checked(prices))),
-            "target_n_labels": {name: attempt(lambda name=name: reach(runs, name, target)) for name in names},
-            "labels_saved": {name: attempt(lambda name=name: saved(runs, name, baseline)) for name in names if name != baseline},
-            "forecast": {name: attempt(lambda name=name: forecast(runs, name)) for name in names},
+            "target_n_labels": {name: attempt(partial(reach, runs, name, target)) for name in names},
+            "labels_saved": {name: attempt(partial(saved, runs, name, baseline)) for name in names if name != baseline},
+            "forecast": {name: attempt(partial(forecast, runs, name)) for name in names},
         }
     )
 
@@ -120,6 +121,7 @@ def sentences(answers: dict, prices: Prices | None, baseline: str = BASELINE) ->
 def _cheapest(answer: dict, prices: Prices | None) -> str:
     if "left_out" in answer:
         return f"- *Cheapest in total:* left out; {answer['left_out']}."
+    assert prices is not None  # or the answer would be left out
     values = ", ".join(f"**{value['value']}** with `{name}`{_span(value)}" for name, value in answer.items())
     mistakes = f"{prices.cost_per_error:g} for each mistake in {prices.future_images:,.0f} future images"
     return f"- *Cheapest in total*, at {prices.label:.3f} per label and {mistakes}: {values}."
@@ -150,8 +152,7 @@ def _whole(n: float) -> int | None:
     return round(float(n)) if math.isfinite(n) else None
 
 
-def _without_nan(value: object) -> object:
+def _without_nan(content: dict) -> dict:
     """The same with None for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+    known = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in content.items()}
+    return {key: _without_nan(value) if isinstance(value, dict) else value for key, value in known.items()}

@@ -23,12 +23,12 @@ Predictions = dict[tuple[str, int], dict[int, np.ndarray]]  # by (recipe, number
 ACCURACIES = (0.995, 0.999)  # that a network which may abstain should reach
 
 
-def predictions(run_records: Iterable[Record], outputs: str | Path) -> Predictions:
+def predictions(run_records: Iterable[Record], outputs: str | Path | None) -> Predictions:
     """The class probabilities of the test images by the runs that kept them."""
     kept: Predictions = {}
     for record in run_records:
         run = record.run
-        if (probabilities := records.probabilities(run, outputs)) is not None:
+        if outputs is not None and (probabilities := records.probabilities(run, outputs)) is not None:
             kept.setdefault((run.recipe, run.n_labels), {})[run.seed] = probabilities
     return kept
 

@@ -138,7 +138,7 @@ class Forecast:
         weight = np.exp(log_weight - log_weight.max())
         self.weight = weight / weight.sum()
 
-    def _errors(self, sizes: np.ndarray) -> np.ndarray:
+    def _errors(self, sizes: np.ndarray | list[int]) -> np.ndarray:
         return self.a[:, None] * np.asarray(sizes, float) ** -self.b[:, None] + self.c[:, None]
 
     def accuracy(self, n_labels: int, level: float = 0.9) -> Estimate:

@@ -1,5 +1,7 @@
 """Figures of one run and of single images. Each function draws one figure and returns it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -38,7 +40,7 @@ def _board(rows: int, columns: int, side: float, tall: float, title: str) -> tup
     images with their titles is `tall`.
     """
     use_style()
-    board = Figure(figsize=(side * columns, side * tall * rows), layout="none")
+    board = Figure(figsize=(side * columns, side * tall * rows), layout="none")  # type: ignore[arg-type]  # Matplotlib's types lack it
     # Text beside the axis is saved, too: savefig.bbox.
     axis = board.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(tall * rows, 0))
     axis.axis("off")
@@ -102,7 +104,7 @@ def answers(x: Tensor, title: str, by_run: dict[str, Tensor], classes: tuple[str
     return drawn
 
 
-def loss_curves(history: list[dict[str, float]], weights: dict[str, float]) -> Figure:
+def loss_curves(history: list[dict[str, float]], weights: Mapping[str, float]) -> Figure:
     """The total loss over epochs, and below it the weighted terms that add up to it."""
     rows = pd.DataFrame(history)
     drawn, axes = new_figure(7, 5, 2, 1, sharex=True)

@@ -1,13 +1,15 @@
 """How figures look: one colour, marker and dash for each recipe, and the axes that several figures share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import numpy as np
 from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -44,7 +46,7 @@ def use_style() -> None:
         set_matplotlib_formats("retina")
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: object) -> tuple[Figure, np.ndarray]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure of `width` × `height` inches in this style, and its axes (rows, columns).
 
     pyplot does not know the figure, so there is nothing to close. `options` are those of `Figure.subplots`.
@@ -59,7 +61,7 @@ def error_axis(axis: Axes) -> None:
     axis.set_yscale("log")
     axis.invert_yaxis()
     high, low = axis.get_ylim()
-    ticks = [tick for tick in (0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 90) if low <= tick <= high]
+    ticks: Sequence[float] = [tick for tick in (0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 90) if low <= tick <= high]
     if len(ticks) < 3:
         ticks = MaxNLocator(5).tick_values(low, high)
     axis.yaxis.set_major_locator(FixedLocator(ticks))
@@ -82,7 +84,7 @@ def label_axis(axis: Axes, sizes: Iterable[int]) -> None:
     axis.set_xlabel("labelled images M (the rest unlabelled)")
 
 
-def points_axis(axis, linear: float) -> None:
+def points_axis(axis: XAxis | YAxis, linear: float) -> None:
     """Makes `axis.xaxis` or `axis.yaxis` one of signed points: linear up to ± `linear`, logarithmic beyond."""
     getattr(axis.axes, f"set_{axis.axis_name}scale")("symlog", linthresh=linear)
     axis.set_major_locator(FixedLocator([tick for tick in GAINS if not 0 < abs(tick) < min(linear, 0.5)]))

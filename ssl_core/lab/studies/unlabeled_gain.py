@@ -65,8 +65,8 @@ def summarize(results: Results) -> pd.DataFrame:
 def table(gains: pd.DataFrame) -> pd.DataFrame:
     """A row for each number of labels; for each recipe the points gained, and the labels that the baseline needs."""
     columns = {}
-    for recipe, rows in gains.groupby("recipe"):
-        baseline, rows = rows["baseline"].iloc[0], rows.set_index("n_labels")
+    for recipe, of_recipe in gains.groupby("recipe"):
+        baseline, rows = of_recipe["baseline"].iloc[0], of_recipe.set_index("n_labels")
         points = zip(rows["mean"], rows["std"], rows["n"], strict=True)
         texts = [words.percent(mean, std, int(n), sign="+") for mean, std, n in points]
         columns[f"{recipe}, points above {baseline}"] = pd.Series(texts, index=rows.index)

@@ -46,7 +46,7 @@ TRAINED = ("published", "supervised", "best")  # the recipes that are measured
 N_LABELS = 6000  # where the report's loop is measured
 STEPS = 30  # of a measurement: an epoch of the report at 6000 labels
 SIZE = 2048  # rows and columns of the large matrix product
-Work = tuple[Callable[[], None], int]  # a function that is timed, and the images or operations of a call
+Work = tuple[Callable[[], object], int]  # a function that is timed, and the images or operations of a call
 
 
 # --- what a worker measures
@@ -96,14 +96,14 @@ def rate(work: Work) -> float:
     return amount / (time.perf_counter() - start)
 
 
-def operations(run: Callable[[], None]) -> int:
+def operations(run: Callable[[], object]) -> int:
     """Floating-point operations of matrix products and convolutions, forwards and backwards, and of the optimiser's."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
 
-def kernels(run: Callable[[], None], most: int = 5) -> list[tuple[str, float]]:
+def kernels(run: Callable[[], object], most: int = 5) -> list[tuple[str, float]]:
     """The kernels that take most time, each with its fraction of the total."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         run()
@@ -115,13 +115,16 @@ def kernels(run: Callable[[], None], most: int = 5) -> list[tuple[str, float]]:
 def serve() -> None:
     """A worker: reads tasks, one per line, and answers each with a line of JSON."""
     works: dict[str, Work] = {}
+    measures: dict[str, Callable[[Work], object]] = {
+        "rate": rate,
+        "operations": lambda work: operations(work[0]),
+        "profile": lambda work: kernels(work[0]),
+    }
     for line in sys.stdin:
         verb, _, name = line.strip().partition(" ")
         if name not in works:
             works[name] = prepared(name)
-        work = works[name]
-        answer = rate(work) if verb == "rate" else {"operations": operations, "profile": kernels}[verb](work[0])
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(measures[verb](works[name])), flush=True)
 
 
 class Workers:
@@ -130,24 +133,24 @@ class Workers:
     def __init__(self, n: int, threads: int, environment: Mapping[str, str]):
         command = [sys.executable, "-m", "ssl_core.lab", "bench", "--worker"]
         environment = os.environ | environment | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.processes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(n)]
+        pipe = subprocess.PIPE
+        self.processes = [subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) for _ in range(n)]
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
-            process.stdin.close()
-            process.wait()
+            process.communicate()
 
     def ask(self, task: str, n: int | None = None) -> list:
         """The answers of the first `n` workers, or of all, to one task."""
         workers = self.processes[:n]
         for process in workers:
+            assert process.stdin is not None  # a pipe
             process.stdin.write(f"{task}\n")
             process.stdin.flush()
-        return [json.loads(process.stdout.readline()) for process in workers]
+        return [json.loads(process.stdout.readline()) for process in workers]  # type: ignore[union-attr]  # pipes
 
     def rate(self, name: str, n: int | None = None) -> float:
         """The rate of all workers together."""
@@ -327,9 +330,9 @@ def command(args: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory(dir=outputs) as folder:
             measured |= measure_sweep(Path(folder), args.sweep.split())
             measured["seconds_to"] = seconds_to(Path(folder))
-    for folder in [outputs] + [files.REFERENCE] * args.reference:
-        files.write_atomically(folder / "bench.json", json.dumps(measured, indent=1) + "\n")
-        speed.figure(measured).savefig(folder / "bench.png", dpi=150)
+    for place in [outputs] + [files.REFERENCE] * args.reference:
+        files.write_atomically(place / "bench.json", json.dumps(measured, indent=1) + "\n")
+        speed.figure(measured).savefig(place / "bench.png", dpi=150)
     if args.reference:
         reference.place({"bench": f"{table(measured)}\n\n{sentences(measured)}"})
     print(f"{table(measured)}\n\n{sentences(measured)}\n\nbench: written to {outputs / 'bench.json'}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ View = Callable[..., object]
 Choice = object  # a list, for a menu; (low, high, step, value), for a slider; a widget that has a `value`; or a fixed value
 
 
-def show_with_controls(view: View, **choices: Choice) -> dict[str, object]:
+def show_with_controls(view: View, **choices: Choice) -> dict[str, Any]:
     """Displays what `view` returns, below a control for each of its arguments; returns the controls.
 
     What is displayed, one thing or a tuple of as many each time, is replaced when a control moves, and stays in the saved
@@ -63,6 +64,7 @@ def show_with_controls(view: View, **choices: Choice) -> dict[str, object]:
 def distortion_sliders() -> dict[str, Choice]:
     """Sliders for `Explorer.distorted`, at first at the strong distortion with which `best` begins."""
     strong = recipes.BEST.augment_constrained
+    assert strong is not None  # of this recipe
     return {
         "rotation": (0, 45, 1, int(strong.rotation[1])),
         "scale": (0.0, 0.5, 0.05, round(strong.scale[1] - 1, 3)),
@@ -89,7 +91,7 @@ def _initial(choice: Choice) -> object:
     return choice[3] if isinstance(choice, tuple) else getattr(choice, "value", choice)
 
 
-def _controls(choices: Mapping[str, Choice]) -> dict[str, object]:
+def _controls(choices: Mapping[str, Choice]) -> dict[str, Any]:
     """Displays the controls, and returns them by name; none without ipywidgets, and none for a fixed value."""
     try:
         import ipywidgets as widgets
@@ -224,7 +226,9 @@ class Explorer:
         # Without the recipe's graph, on which a random selection does not depend.
         neighbors = graph_cache.for_run(parameters, self.images) if parameters.draw == "typical" else None
         recipe = replace(parameters.settings, pretraining=None)
-        return experiment.prepare(self.images, parameters.labeling, recipe, neighbors).split.labeled
+        split = experiment.prepare(self.images, parameters.labeling, recipe, neighbors).split
+        assert split is not None  # of a task that was prepared
+        return split.labeled
 
     def distorted(self, rotation: int, scale: float, shear: int, translate: float, elastic: float, overlay: int) -> Figure:
         """Eight images, and three distorted copies of each."""
@@ -268,8 +272,10 @@ def _draw_map(axis: Axes, points: np.ndarray, y: np.ndarray, labeled: np.ndarray
     """Draws test images as points (N, 2) in the colour of their class, and rings around the labelled ones."""
     for c, name in enumerate(classes[: run_figures.MOST_ROWS]):
         members = points[(y == c) & ~labeled]
-        axis.scatter(*members.T, s=8, color=colormaps["tab20"](c % 20), label=name, alpha=0.7)
+        axis.scatter(members[:, 0], members[:, 1], s=8, color=colormaps["tab20"](c % 20), label=name, alpha=0.7)
         if len(members):  # the name at the centre, for readers who can't tell the colours apart
-            axis.text(*np.median(members, axis=0), name, ha="center", va="center", weight="bold", path_effects=OUTLINED)
-    axis.scatter(*points[labeled].T, s=30, facecolors="none", edgecolors="black", linewidths=0.8, label="labelled")
+            middle = np.median(members, axis=0)
+            axis.text(middle[0], middle[1], name, ha="center", va="center", weight="bold", path_effects=OUTLINED)
+    ringed = points[labeled]
+    axis.scatter(ringed[:, 0], ringed[:, 1], s=30, facecolors="none", edgecolors="black", linewidths=0.8, label="labelled")
     axis.legend(fontsize=8, markerscale=2, bbox_to_anchor=(1, 1), loc="upper left")

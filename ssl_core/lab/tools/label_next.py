@@ -41,12 +41,14 @@ class Pool:
         """The index of the image called `name`: −1 for a test image, None if there is none."""
         if self.column == "file":
             return self.by_name.get(name)
-        is_index = isinstance(name, int | float) and not name % 1 and 0 <= name < len(self.names)
-        return int(name) if is_index else None
+        if isinstance(name, int | float) and not name % 1 and 0 <= name < len(self.names):
+            return int(name)
+        return None
 
     @cached_property
-    def by_name(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.names)} | dict.fromkeys(self.test_files, -1)
+    def by_name(self) -> dict[object, int]:
+        numbers: dict[object, int] = {name: i for i, name in enumerate(self.names)}
+        return numbers | dict.fromkeys(self.test_files, -1)
 
     @property
     def labeled(self) -> list[int]:
@@ -120,17 +122,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> None:
-    n, seed, name = sweep.number(args.number), sweep.number(args.seed), files.located(args.data)
-    check_whole("N", n)
-    check_seed(seed)
+    n, seed = check_whole("N", sweep.number(args.number)), check_seed(sweep.number(args.seed))
+    name = files.located(args.data)
     outputs = files.writable("OUTPUTS", files.ROOT / args.outputs)
     check_name(name)
     images = pool(name)
     kept = read_labels(outputs / "label_next.csv", images)
-    labeled = sorted({*images.labeled, *map(images.number, kept[images.column])} - {-1})
+    numbers = map(images.number, kept[images.column])
+    labeled = sorted({*images.labeled, *(i for i in numbers if i is not None and i >= 0)})
     check_n_labels(n, len(images.names) - len(labeled))
     background = describe(name, files.DATA, for_training=False).background
-    neighbors = graph_cache.load(images.images, recipes.BEST.for_images(background).pretraining)
+    pretraining = recipes.BEST.for_images(background).pretraining
+    assert pretraining is not None  # of this recipe
+    neighbors = graph_cache.load(images.images, pretraining)
     rows = select(images, neighbors, n, seed, labeled)
     files.write_atomically(outputs / "label_next.csv", pd.concat([kept, rows]).to_csv(index=False))
     write_sheets(images, rows[images.column].tolist(), outputs)

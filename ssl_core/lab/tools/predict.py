@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ OUTDATED = "an earlier version made it, without what this needs: remove it and t
 class Trained:
     """A finished run: its network, its settings, and its predictions for the test images. The data set need not be there."""
 
-    parameters: Mapping[str, object]
+    parameters: Mapping[str, Any]
     model: Net
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -88,16 +89,17 @@ def _trained(record: Record, path: Path) -> Trained:
     return Trained(
         parameters=record.parameters,
         model=model.requires_grad_(False),
-        **{name: _as_tuple(info[name]) for name in ("classes", "mean", "std", "inverted")},
+        **_frozen({name: info[name] for name in ("classes", "mean", "std", "inverted")}),
         tta_views=record.recipe["tta_views"],
-        tta_augment=augment and Augment(**{name: _as_tuple(value) for name, value in augment.items()}),
+        tta_augment=augment and Augment(**_frozen(augment)),
         confidence=predictions["probabilities"].max(dim=1).values.numpy(),
         correct=predictions["right"].numpy(),
     )
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+def _frozen(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with tuples, for which JSON has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
 
 
 def read_images(folder: Path, trained: Trained) -> tuple[list[str], Tensor, list[tuple[str, str]]]:
@@ -137,9 +139,10 @@ def unlabeled(trained: Trained) -> tuple[list[str], Tensor, np.ndarray | None]:
     images = data.load(run.data, files.DATA)
     neighbors = graph_cache.for_run(run, images)
     split = experiment.prepare(images, run.labeling, run.settings, neighbors).split
+    assert split is not None  # of a task that was prepared
     names = run.info.files or range(len(images.x))
     far = None
-    if run.settings.pretraining:
+    if neighbors and run.settings.pretraining:
         mass = graph.label_mass(neighbors, split.labeled, images.y[split.labeled])
         far = (mass < graph.OUT_OF_DISTRIBUTION)[split.unlabeled].numpy()
     return [str(names[i]) for i in split.unlabeled.tolist()], images.x[split.unlabeled], far
@@ -175,6 +178,9 @@ def review_order(rows: pd.DataFrame, far: np.ndarray | None) -> pd.DataFrame:
 class Portable(nn.Module):
     """From pixels in [0, 1], (N, C, 28, 28), to class probabilities: the network, with what comes before and after it."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, trained: Trained):
         super().__init__()
         self.model, self.inverted = trained.model, trained.inverted
@@ -196,11 +202,19 @@ def export(trained: Trained, path: Path) -> None:
     except ImportError:
         raise ValueError(f"ONNX={str(path)!r}: needs onnx; install it: .venv/bin/pip install '.[onnx]'") from None
     example = (torch.zeros(2, len(trained.mean), SIDE, SIDE),)
-    batch = {"pixels": {0: torch.export.Dim("images")}}
-    names = {"input_names": ["pixels"], "output_names": ["probabilities"], "dynamic_shapes": batch}
-    program = torch.onnx.export(Portable(trained).eval(), example, dynamo=True, verbose=False, **names).model_proto
-    program.metadata_props.append(onnx.StringStringEntryProto(key="classes", value="\n".join(trained.classes)))
-    files.write_atomically(path, program.SerializeToString())
+    program = torch.onnx.export(
+        Portable(trained).eval(),
+        example,
+        dynamo=True,
+        verbose=False,
+        input_names=["pixels"],
+        output_names=["probabilities"],
+        dynamic_shapes={"pixels": {0: torch.export.Dim("images")}},
+    )
+    assert program is not None  # with dynamo
+    model = program.model_proto
+    model.metadata_props.append(onnx.StringStringEntryProto(key="classes", value="\n".join(trained.classes)))
+    files.write_atomically(path, model.SerializeToString())
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

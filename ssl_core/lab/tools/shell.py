@@ -12,8 +12,9 @@ def lab(*arguments: object) -> None:
     Raises CalledProcessError if the command fails.
     """
     command = [sys.executable, "-m", "ssl_core.lab", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, cwd=files.ROOT, text=True, **pipes) as process:
+    pipe, same = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(command, cwd=files.ROOT, text=True, stdout=pipe, stderr=same) as process:
+        assert process.stdout is not None  # a pipe
         for line in process.stdout:
             print(line, end="")
     if process.returncode:
