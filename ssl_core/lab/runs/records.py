@@ -108,7 +108,12 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         "seconds": training.history[-1]["seconds"],
         "threads": torch.get_num_threads(),
         "device": training.model.device.type,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "torchvision", "numpy")},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,  # with its build: +cpu, +cu130
+            "torchvision": version("torchvision"),
+            "numpy": np.__version__,
+        },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     files.write_atomically(folder / "run.json", json.dumps(content, indent=1, allow_nan=False))
