@@ -122,7 +122,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: needs Python 3.11 or newer; name one with PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo 'setup: this Python lacks its venv module; install it: apt install python3-venv'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	@index='$(if $(TORCH),$(CPU_INDEX))'; size='5.5 GB'; \
+	@index='$(if $(TORCH),$(CPU_INDEX))'; size='6 GB'; \
 	if [ -n "$$index" ]; then \
 	    if $(BIN)/python -c "import urllib.request as u; u.urlopen('$$index/torch/', timeout=20)" 2>/dev/null; then size='1.5 GB'; \
 	    else index=; echo 'setup: TORCH=cpu: $(CPU_INDEX) cannot be reached; PyTorch comes from PyPI, with CUDA'; fi; \

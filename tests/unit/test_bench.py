@@ -25,6 +25,7 @@ def test_operations_equal_a_count_by_hand(images):
     assert bench.operations(run) == n_images * (2 * CONV1 + 3 * (CONV2 + CONV3 + LINEAR) + DISTORTION)
 
 
+@pytest.mark.slow
 def test_workers_answer_together():
     with bench.Workers(2, 1, {}) as workers:
         assert workers.ask("operations multiply") == [10 * 2 * bench.SIZE**3] * 2
