@@ -89,12 +89,28 @@ class PublishedSet:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """The metadata of a collected set, written down when it was made: it can be described without its images."""
+
+    checksum: str
+    mean: float
+    std: float
+    background: float
+    n_images: int
+    n_test: int
+
+
+@dataclass(frozen=True)
 class CollectedSet:
-    """A set of images of any size, which are made to fit as those of a folder are, once, and kept below `root`."""
+    """A set of images of any size, which are made to fit as those of a folder are, once, and kept below `root`.
+
+    With `facts` it is described without its images, and verified when these are loaded.
+    """
 
     name: str
     n_labels: int
     collect: Callable[[Path], Parts]  # is given the data folder
+    facts: Facts | None = None
 
     @property
     def title(self) -> str:
@@ -104,10 +120,30 @@ class CollectedSet:
         return store.kept(root, self.name, self.name, lambda: self._make(root))
 
     def describe(self, root: Path) -> DataSetInfo:
-        return store.read_info(self.fetch(root))
+        if (facts := self.facts) is None:
+            return store.read_info(self.fetch(root))
+        return DataSetInfo(
+            title=self.title,
+            slug=self.name,
+            classes=DIGITS,
+            checksum=facts.checksum,
+            channels=1,
+            mean=(facts.mean,),
+            std=(facts.std,),
+            background=facts.background,
+            inverted=False,
+            n_images=facts.n_images,
+            n_labels=self.n_labels,
+            n_test=facts.n_test,
+        )
 
     def load(self, root: Path) -> tuple[DataSetInfo, Arrays]:
-        return store.read(self.fetch(root))
+        """Raises DataError if the images are not those that the facts are of."""
+        kept, arrays = store.read(self.fetch(root))
+        info = self.describe(root)
+        if kept.checksum != info.checksum:
+            raise DataError(f"{self.title}: its images have the checksum {kept.checksum[:12]}…, not {info.checksum[:12]}…")
+        return info, arrays
 
     def _make(self, root: Path) -> tuple[Arrays, DataSetInfo]:
         x, y, x_test, y_test, classes = self.collect(root)
@@ -204,7 +240,19 @@ FASHION_MNIST = PublishedSet(
 _SETS: tuple[NamedSet, ...] = (
     MNIST,
     FASHION_MNIST,
-    CollectedSet("digits", 1_437, _sklearn_digits),
+    CollectedSet(
+        "digits",
+        1_437,
+        _sklearn_digits,
+        Facts(
+            checksum="026e902f9912b4c70ad70c9c7cdadfb9d20181d1a787f3a6534c994ded4514ad",
+            mean=0.3056038664595971,
+            std=0.32472378566380894,
+            background=-0.9411194373546539,
+            n_images=1_437,
+            n_test=360,
+        ),
+    ),
     CollectedSet("kmnist", 60_000, _torchvision("KMNIST", {"train": True}, {"train": False})),
     CollectedSet(
         "emnist-digits",
@@ -213,8 +261,32 @@ _SETS: tuple[NamedSet, ...] = (
     ),
     CollectedSet("qmnist", 60_000, _torchvision("QMNIST", {"what": "train"}, {"what": "test10k"})),
     CollectedSet("usps", 7_291, _torchvision("USPS", {"train": True}, {"train": False})),
-    CollectedSet("mnist-few-eights", 54_734, _few_eights),
-    CollectedSet("mnist-and-clothes", 48_000, _and_clothes),
+    CollectedSet(
+        "mnist-few-eights",
+        54_734,
+        _few_eights,
+        Facts(
+            checksum="a3cea5375593fef2bf12742409a079f38870fbd10a6b29608644dc2f3767b4d2",
+            mean=0.12881239863943533,
+            std=0.3063725896545641,
+            background=-0.42044361339463054,
+            n_images=54_734,
+            n_test=10_000,
+        ),
+    ),
+    CollectedSet(
+        "mnist-and-clothes",
+        48_000,
+        _and_clothes,
+        Facts(
+            checksum="d0cea63739836496be3119cf74877204ed90aa9487c5016dc7523e3c03c63f11",
+            mean=0.16192580523876215,
+            std=0.3240045328660746,
+            background=-0.4997640119611945,
+            n_images=60_000,
+            n_test=10_000,
+        ),
+    ),
     CollectedSet("svhn", 73_257, _torchvision("SVHN", {"split": "train"}, {"split": "test"})),
 )
 DATA_SETS: dict[str, NamedSet] = {each.name: each for each in _SETS}

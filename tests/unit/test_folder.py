@@ -1,6 +1,7 @@
 """A folder of images: what is read, what is left out and why, and what is refused with a message that says what to fix."""
 
 import csv
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -331,6 +332,7 @@ def mnist_here(tmp_path):
     (tmp_path / "MNIST").symlink_to(PROJECT_DATA / "MNIST")
 
 
+@pytest.mark.slow
 def test_few_eights_are_mnist_with_fewer_eights(images, mnist_here):
     few, info = load_images("mnist-few-eights"), describe("mnist-few-eights")
     counts, of_all = torch.bincount(few.y), torch.bincount(images.y)
@@ -341,10 +343,14 @@ def test_few_eights_are_mnist_with_fewer_eights(images, mnist_here):
     assert before < 1e-5
 
 
+@pytest.mark.slow
 def test_clothes_among_digits_have_no_label(images, mnist_here, monkeypatch):
     read, clothes = RawFiles.read, np.full((60_000, 28, 28), 7, np.uint8)
     fashion = (clothes, np.zeros(60_000, np.int64), clothes[:9], np.zeros(9, np.int64))
     monkeypatch.setattr(RawFiles, "read", lambda raw, root: fashion if raw.folder == "FashionMNIST" else read(raw, root))
+    with pytest.raises(DataError, match=r"^mnist-and-clothes: its images have the checksum \w{12}…, not d0cea6373983…$"):
+        load_images("mnist-and-clothes")  # these are not the clothes that its metadata are of
+    monkeypatch.setitem(DATA_SETS, "mnist-and-clothes", replace(DATA_SETS["mnist-and-clothes"], facts=None))
     mixed = load_images("mnist-and-clothes")
     assert len(mixed.x) == 60_000 and torch.equal(mixed.y[:48_000], images.y[:48_000]) and (mixed.y[48_000:] == -1).all()
     assert (mixed.x[48_000:].std(dim=(1, 2, 3)) == 0).all() and mixed.classes == images.classes
@@ -364,6 +370,19 @@ def test_metadata_of_a_named_set_agree_with_its_images(name):
 def test_published_set_is_described_without_files(name, root):
     assert describe(name).as_published and DATA_SETS[name].n_labels == describe(name).n_images == 60_000
     assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist-few-eights", "mnist-and-clothes"])
+def test_collected_set_is_described_without_files(name, root):
+    assert describe(name).n_labels == DATA_SETS[name].n_labels and not list(root.iterdir())
+
+
+@pytest.mark.parametrize("name", ["digits", pytest.param("mnist-few-eights", marks=pytest.mark.slow)])
+def test_facts_of_a_collected_set_are_those_of_its_images(name, mnist_here, root):
+    written, computed = asdict(describe(name)), asdict(store.read_info(DATA_SETS[name].fetch(root)))
+    floats = ("mean", "std", "background")
+    assert all(written.pop(key) == pytest.approx(computed.pop(key), rel=1e-12) for key in floats)
+    assert written == computed
 
 
 def test_name_and_slug_need_no_folder():
