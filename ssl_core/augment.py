@@ -91,11 +91,11 @@ class Augment:
         n, _, height, width = x.shape
         half = self.overlay // 2
 
-        def near_centre(size: int) -> Tensor:  # (n, size): whether a row, or a column, is in the square
-            centre = torch.randint(half, size - half, (n, 1), generator=generator, device=generator.device)
-            return (torch.arange(size, device=x.device) - centre).abs() <= half
+        def near_center(size: int) -> Tensor:  # (n, size): whether a row, or a column, is in the square
+            center = torch.randint(half, size - half, (n, 1), generator=generator, device=generator.device)
+            return (torch.arange(size, device=x.device) - center).abs() <= half
 
-        square = (near_centre(height)[:, :, None] & near_centre(width)[:, None, :])[:, None]
+        square = (near_center(height)[:, :, None] & near_center(width)[:, None, :])[:, None]
         return torch.where(square, torch.maximum(x, x.roll(1, dims=0)), x)
 
 

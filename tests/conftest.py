@@ -33,8 +33,6 @@ MARKERS_OF = {
     "system/test_sweep.py": ("slow",),
     "unit/test_fetch.py::test_pypi_package_has_the_same_files": ("network",),
     "unit/test_fetch.py::test_debian_package_has_fashion_mnist": ("network",),
-    "unit/test_folder.py::test_few_eights_are_mnist_with_fewer_eights": ("slow",),
-    "unit/test_folder.py::test_clothes_among_digits_have_no_label": ("slow",),
     "unit/test_lab.py": ("slow",),
 }
 
