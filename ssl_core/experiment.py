@@ -93,6 +93,7 @@ def run(
     images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None, checkpoint: Checkpoint | None = None
 ) -> tuple[Task, Result]:
     """The whole experiment on the processor, one seed for the labels and for training."""
+    recipe = recipe.for_labels(labeling.n_labels)
     task = prepare(images, labeling, recipe, neighbors)
     training = fit(network(images, labeling.seed), task, recipe, labeling.seed, checkpoint=checkpoint)
     return task, assess(images, task, training)

@@ -129,7 +129,12 @@ class Recipe:
         changes: dict[str, Any] = {each.name: adapted(getattr(self, each.name)) for each in fields(self)}
         return replace(self, **changes | {"uniform_prior": self.uniform_prior and uniform_prior})
 
+    def for_labels(self, n_labels: int) -> "Recipe":
+        """This recipe with the epochs for `n_labels`: also a network that is trained without a fold of them gets as many."""
+        return replace(self, epochs=self.epochs_for(n_labels), epochs_at={})
+
     def epochs_for(self, n_labels: int) -> int:
+        """The number of epochs with `n_labels`."""
         return self.epochs_at.get(n_labels, self.epochs)
 
     def steps_for(self, n_labels: int, n_unlabeled: int) -> int:

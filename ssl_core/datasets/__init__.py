@@ -87,7 +87,7 @@ def slug(name: str) -> str:
 def check_folder(name: str) -> None:
     """Raises ValueError unless `name` is the path of a folder that is there."""
     if not Path(name).is_dir():
-        raise _unknown(name)
+        raise ValueError(f"{_unknown(name)}; this folder is not there")
 
 
 def _unknown(name: object) -> ValueError:

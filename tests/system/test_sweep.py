@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +59,24 @@ def test_finished_runs_are_not_repeated(swept, capsys):
     assert contents(swept / "mnist") == before
 
 
+def test_smoke_run_never_replaces_a_finished_one(swept, tmp_path):
+    outputs = shutil.copytree(swept, tmp_path / "outputs")
+    run = Run(50, "supervised", 0)
+    path = run.folder(outputs) / "run.json"
+    content = json.loads(path.read_text())
+    content["run"]["smoke"] = False  # as if it had been trained in full
+    content["fingerprint"] = "of the full run"
+    path.write_text(json.dumps(content))
+    before = contents(outputs / "mnist")
+    with pytest.raises(SystemExit, match=rf"^sweep: OUTPUTS=.*: must be another folder for smoke runs: it holds .* {run}$"):
+        main(["sweep", *SMOKE, "--outputs", str(outputs)])
+    assert contents(outputs / "mnist") == before
+
+
+def test_page_of_smoke_runs_says_so(swept):
+    assert "2 of these are smoke runs of a few steps: their metrics mean nothing" in (swept / "results.html").read_text()
+
+
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """A folder of the reference, and one page beside it."""
@@ -88,6 +108,9 @@ def test_page_settings_are_names_and_numbers():
         build.read_settings("wage=30", notebook.RESULTS)
     with pytest.raises(ValueError, match=r"^SET='wage_per_hour=dear': must be a number after the ="):
         build.read_settings("wage_per_hour=dear", notebook.RESULTS)
+    for bad in ("nan", "inf", "-3"):
+        with pytest.raises(ValueError, match=rf"^SET='wage_per_hour={bad}': must be a finite number from 0 after the =$"):
+            build.read_settings(f"wage_per_hour={bad}", notebook.RESULTS)
 
 
 def test_reference_keeps_rows_of_todays_code_alone(swept, tmp_path, elsewhere):
@@ -214,6 +237,7 @@ def test_unwritable_files_fail_one_run(tmp_path):
         (("--device", "gpu", "--scheduler", "tcp://127.0.0.1:9"), "sweep: device='gpu': must be one of auto, cpu, cuda"),
         (("--outputs", "/proc/nowhere"), "sweep: OUTPUTS='/proc/nowhere': must be a folder that can be written to"),
         (("--outputs", "README.md"), "must be a folder that can be written to"),
+        (("--outputs", " "), "sweep: OUTPUTS=' ': must be the name of a folder"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_starts(swept, arguments, message):

@@ -81,6 +81,13 @@ def test_labeling_names_what_makes_no_sense(field, value):
         Labeling(**{"n_labels": 50, "seed": 0} | {field: value})
 
 
+def test_fold_is_trained_as_long_as_all_labels(digits):
+    recipe = replace(SUPERVISED, epochs=4, epochs_at={50: 2}, steps_per_epoch=1)
+    for fold in (0, 1):
+        _, result = experiment.run(digits, Labeling(50, 0, fold=fold), recipe)
+        assert len(result.training.history) == 2
+
+
 def test_run_is_its_parts_one_after_the_other(digits):
     recipe = replace(SUPERVISED, **SHORT)
     task, result = experiment.run(digits, Labeling(50, 1, fold=3), recipe)

@@ -61,10 +61,11 @@ def test_run_is_finished_with_record_fingerprint_and_notebook(recorded):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"fingerprint": "x", "run": {}}'])
-def test_damaged_record_is_no_record(recorded, content):
+def test_damaged_record_is_no_record(recorded, content, capsys):
     recorded.path.write_text(content)
     assert records.read(recorded.folder) is None and not records.finished(recorded.run, recorded.outputs)
     assert records.read_all(recorded.outputs) == []
+    assert capsys.readouterr().err == f"left out: {recorded.path}: it is damaged, or no record of a run\n"
 
 
 def test_record_of_another_recipe_or_version_is_not_current(recorded):
@@ -257,3 +258,9 @@ def test_file_without_runs_is_named(tmp_path, content):
         records.results(tmp_path)
     path.unlink()
     assert records.results(tmp_path).empty and records.comparable(records.results(tmp_path)).empty
+
+
+def test_former_draw_is_translated_and_an_unknown_one_named():
+    assert spec.current_draw("stratified") == spec.current_draw("class-balanced") == "class-balanced"
+    with pytest.raises(ValueError, match=r"^draw='lucky': must be one of random, class-balanced, typical$"):
+        spec.current_draw("lucky")

@@ -2,12 +2,18 @@
 
 import argparse
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 
+from ssl_core.datasets import check_name
+
 from ..runs import files, records
-from ..runs.notebook import ABLATION, RESULTS, Execution, parameter_names
+from ..runs.notebook import FOLDER, RESULTS, Execution, parameter_names
+from ..runs.spec import current_draw
 from . import html
+
+PAGES = ("results", "label_studies", "ablation")  # the notebooks that read a folder of results
 
 
 def build(
@@ -35,7 +41,7 @@ def build(
     Execution(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings}).run()
     page = executed.with_suffix(".html")
     files.write_atomically(page, html.as_page(executed))
-    print(f"{len(results)} runs in {outputs / 'results.csv'}; the page is {page}")
+    print(f"{len(results)} run{'s' * (len(results) != 1)} in {outputs / 'results.csv'}; the page is {page}")
 
 
 def read_settings(text: str, notebook: Path) -> dict[str, float]:
@@ -50,6 +56,8 @@ def read_settings(text: str, notebook: Path) -> dict[str, float]:
             settings[name] = float(value)
         except ValueError:
             raise ValueError(f"SET={pair!r}: must be a number after the =") from None
+        if not (isfinite(settings[name]) and settings[name] >= 0):
+            raise ValueError(f"SET={pair!r}: must be a finite number from 0 after the =")
     return settings
 
 
@@ -57,11 +65,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
     parser.add_argument("--data", default="mnist", help="the data set that the page is about")
     parser.add_argument("--draw", default="random", help="how the labelled images were selected")
-    parser.add_argument("--ablation", action="store_true", help="what each ingredient is worth, instead of all results")
+    parser.add_argument("--notebook", default="results", help="the page's notebook: results, label_studies or ablation")
     parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
 
 
 def command(args: argparse.Namespace) -> None:
-    notebook = ABLATION if args.ablation else RESULTS
+    if args.notebook not in PAGES:
+        raise ValueError(f"notebook={args.notebook!r}: must be one of {', '.join(PAGES)}")
+    notebook = FOLDER / f"{args.notebook}.ipynb"
     settings = read_settings(args.set, notebook)
-    build(files.ROOT / args.outputs, files.located(args.data), args.draw, notebook, settings)
+    data = files.located(args.data)
+    check_name(data)
+    build(files.outputs(args.outputs), data, current_draw(args.draw), notebook, settings)

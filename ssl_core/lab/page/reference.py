@@ -30,7 +30,8 @@ def renew(outputs: Path) -> None:
     """
     folder = files.REFERENCE
     folder.mkdir(parents=True, exist_ok=True)
-    tables = [records.table(records.read_all(outputs)), records.read_table(folder / "results.csv")]
+    found = [record for record in records.read_all(outputs) if not record.smoke]
+    tables = [records.table(found), records.read_table(folder / "results.csv")]
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
     results = results.drop_duplicates(PARAMETERS)
@@ -84,14 +85,14 @@ def overview(names: list[str], outputs: Path) -> str:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--study", nargs="*", default=[], metavar="NAME", help="only the runs of these studies")
+    parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="only the runs of these studies")
     parser.add_argument("--dry-run", action="store_true", help="print the grids and how many runs are finished, and stop")
     parser.add_argument("--no-training", action="store_true", help="renew the reference from the runs that are finished")
     sweep_and_build.configure_machine(parser)
 
 
 def command(args: argparse.Namespace) -> None:
-    names, outputs = args.study or list(registry.studies()), files.ROOT / args.outputs
+    names, outputs = args.study or list(registry.studies()), files.outputs(args.outputs)
     if args.dry_run:
         print(overview(names, outputs))
         return

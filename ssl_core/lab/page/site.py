@@ -236,7 +236,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> None:
     names, start = selection(args.only), time.monotonic()
-    site = files.writable("outputs", files.ROOT / args.outputs)
+    site = files.writable("outputs", files.outputs(args.outputs))
     build(site, names)
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
     seconds = time.monotonic() - start

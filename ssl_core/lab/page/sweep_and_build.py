@@ -17,7 +17,7 @@ from ..runs import executors, files
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
-from ..runs.spec import DEVICES, Run, check_device
+from ..runs.spec import DEVICES, Run, check_device, current_draw
 from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
 from ..studies import registry, run_figures
 from . import build
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
-    parser.add_argument("--study", nargs="*", default=[], metavar="NAME", help="run the grids of these studies instead")
+    parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="run the grids of these studies instead")
     configure_machine(parser)
 
 
@@ -45,13 +45,13 @@ def configure_machine(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> None:
-    outputs, data = files.ROOT / args.outputs, files.located(args.data)
+    outputs, data = files.outputs(args.outputs), files.located(args.data)
     check_name(data)
     if args.study:
         grid, notebooks = registry.runs(args.study, data, smoke=args.smoke), registry.notebooks(args.study)
     else:
         grid, notebooks = _grid(args, data), ["results"]
-    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, args.draw))
+    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, current_draw(args.draw)))
 
 
 def _grid(args: argparse.Namespace, data: str) -> list[Run]:
@@ -71,7 +71,7 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
         check_device(args.device)
     elif args.device not in DEVICES:  # whether there is a GPU, each worker sees
         raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
-    outputs = files.ROOT / args.outputs
+    outputs = files.outputs(args.outputs)
     with lock(outputs):
         for name in dict.fromkeys(run.data for run in grid):
             if describe(name).as_published:
@@ -117,7 +117,8 @@ def preview(name: str, outputs: Path) -> None:
     titles = [name[:12] for name in images.class_names(images.y[shown])]
     title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
     run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
-    origin = "of test/" if info.own_test else "taken from the labelled ones, since there is no test/"
+    given = "of test/" if info.files else "of the set itself"
+    origin = given if info.own_test else "taken from the labelled ones, since there is no test/"
     print(f"{info.title}: {info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes")
     print(f"{info.title}: {info.n_test} images to test with, {origin}; {len(info.skipped)} files left out")
     print(f"{info.title}: see preview.png and skipped.csv in {folder}", flush=True)

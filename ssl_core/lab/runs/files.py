@@ -23,6 +23,13 @@ def located(data_name: T) -> T | str:
     return str((ROOT / Path(data_name).expanduser()).resolve())
 
 
+def outputs(text: str) -> Path:
+    """The folder of results that a user named, relative to the project's root; ValueError for an empty name."""
+    if not text.strip():
+        raise ValueError(f"OUTPUTS={text!r}: must be the name of a folder")
+    return ROOT / Path(text).expanduser()
+
+
 def writable(parameter: str, folder: Path) -> Path:
     """`folder`, made if it is not there; raises ValueError, naming `parameter`, unless files can be written to it."""
     try:

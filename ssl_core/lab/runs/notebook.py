@@ -17,7 +17,7 @@ from .progress import EVENTS, new_events
 from .spec import Run, check_device
 
 FOLDER = files.ROOT / "notebooks"
-TRAIN, RESULTS, ABLATION = (FOLDER / f"{name}.ipynb" for name in ("train", "results", "ablation"))
+TRAIN, RESULTS = FOLDER / "train.ipynb", FOLDER / "results.ipynb"
 # For a process that trains: memory of large tensors, freed at every step, is kept and not returned to the system.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 

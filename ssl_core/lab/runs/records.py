@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,11 @@ class Record:
     def run(self) -> Run:
         """The run; ValueError or TypeError if today's code knows no such run."""
         return Run(**self.parameters)
+
+    @property
+    def smoke(self) -> bool:
+        """Whether it had a few steps only, so that its metrics mean nothing."""
+        return bool(self.parameters.get("smoke"))
 
     @property
     def n_test(self) -> int:
@@ -189,9 +195,13 @@ def is_current(parameters: Mapping[str, Any], digest: str) -> bool:
 
 
 def read_all(outputs: str | Path) -> list[Record]:
-    """All records below `outputs`, by data set, recipe, number of labels and seed."""
-    paths = sorted(Path(outputs).glob("*/*/m*/seed*/run.json"))
-    records = [record for path in paths if (record := read(path.parent)) is not None]
+    """All records below `outputs`, by data set, recipe, number of labels and seed; names on stderr those that are damaged."""
+    records = []
+    for path in sorted(Path(outputs).glob("*/*/m*/seed*/run.json")):
+        if record := read(path.parent):
+            records.append(record)
+        else:
+            print(f"left out: {path}: it is damaged, or no record of a run", file=sys.stderr)
     return sorted(records, key=lambda record: tuple(record.row[name] for name in PARAMETERS[:4]))
 
 

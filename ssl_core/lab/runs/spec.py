@@ -7,7 +7,7 @@ import torch
 
 from ssl_core import datasets, recipes
 from ssl_core.datasets import DATA_SETS, DataSetInfo
-from ssl_core.datasets.checks import check_n_labels
+from ssl_core.datasets.checks import check_draw, check_n_labels
 from ssl_core.experiment import Labeling
 from ssl_core.recipes import Pretraining, Recipe
 
@@ -32,8 +32,7 @@ class Run:
     fold: int = 0  # the part of the labels, 1 to 5, that is held back to estimate the accuracy; 0: none
 
     def __post_init__(self):
-        if isinstance(self.draw, str):
-            object.__setattr__(self, "draw", FORMER_DRAWS.get(self.draw, self.draw))
+        object.__setattr__(self, "draw", current_draw(self.draw))
         datasets.check_name(self.data)
         if self.data in DATA_SETS:
             check_n_labels(self.n_labels, DATA_SETS[self.data].n_labels)
@@ -75,7 +74,7 @@ class Run:
         """The recipe in full, as this run follows it."""
         recipe = recipes.get(self.recipe).for_images(self.info.background, uniform_prior=self.info.uniform_prior)
         if not self.smoke:
-            return replace(recipe, epochs=recipe.epochs_for(self.n_labels), epochs_at={})
+            return recipe.for_labels(self.n_labels)
         pretraining = recipe.pretraining and replace(recipe.pretraining, steps=3)
         short = replace(recipe, epochs=2, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and 3, pretraining=pretraining)
         return replace(short, tta_views=min(1, recipe.tta_views))
@@ -86,6 +85,13 @@ class Run:
         if self.settings.pretraining or self.draw != "typical":
             return self.settings.pretraining
         return replace(self, recipe="best").settings.pretraining
+
+
+def current_draw(draw: str) -> str:
+    """The draw under its present name; raises ValueError for one that is not known."""
+    draw = FORMER_DRAWS.get(draw, draw) if isinstance(draw, str) else draw
+    check_draw(draw)
+    return draw
 
 
 def check_device(device: object) -> None:

@@ -112,6 +112,7 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
     The number of threads of a run changes the order of sums, and so the last digits of results.
     """
     todo = [run for run in grid if not records.finished(run, outputs)]
+    check_smoke(todo, outputs)
     print(
         f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {executor},"
         f" each in up to {max(map(memory, grid)) / 1e9:.1f} GB of memory",
@@ -137,6 +138,16 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
         raise
     executor.close(stop=False)
     return failures
+
+
+def check_smoke(todo: list[Run], outputs: Path) -> None:
+    """Raises ValueError if a smoke run would take the place of a real one."""
+    for run in (run for run in todo if run.smoke):
+        record = records.read(run.folder(outputs))
+        if record and not record.smoke:
+            raise ValueError(
+                f"OUTPUTS={str(outputs)!r}: must be another folder for smoke runs: this one holds the finished run {run}"
+            )
 
 
 def in_order(swept: list[SweptRun], jobs: int | None = None) -> list[SweptRun]:

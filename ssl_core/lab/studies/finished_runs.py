@@ -25,11 +25,14 @@ def run_list(results: Results) -> str:
 
 
 def scope_sentence(results: Results) -> str:
-    """How many finished runs are not among the comparable ones, Markdown; "" if all are."""
-    if not results.left_out:
-        return ""
-    reasons = "of other data, selections, recipes or code, or with label noise or withheld folds"
-    return f"*Not counted here: {results.left_out} other runs ({reasons}).*"
+    """How many of the runs are smoke runs, and how many finished runs are not comparable, Markdown; "" if none."""
+    sentences = []
+    if n_smoke := sum(record.smoke for record in results.records):
+        sentences.append(f"**{n_smoke} of these are smoke runs of a few steps: their metrics mean nothing.**")
+    if results.left_out:
+        reasons = "of other data, selections, recipes or code, or with label noise or withheld folds"
+        sentences.append(f"*Not counted here: {results.left_out} other runs ({reasons}).*")
+    return "\n\n".join(sentences)
 
 
 def missing_sentence(runs: pd.DataFrame) -> str:

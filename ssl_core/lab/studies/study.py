@@ -16,6 +16,7 @@ from ssl_core.datasets import describe
 
 from ..runs import files, records
 from ..runs.records import Record
+from ..runs.spec import current_draw
 from . import words
 
 NO_RECORDS = "Only the summary table of these runs is available; per-image predictions are not."
@@ -50,7 +51,7 @@ class Results:
     @classmethod
     def read(cls, outputs: Path, data: str = "mnist", draw: str = "random") -> "Results":
         """The finished runs below `outputs`; LookupError if none of today's code has this data set and selection."""
-        found = records.read_all(outputs)
+        draw, found = current_draw(draw), records.read_all(outputs)
         results = cls(records.results(outputs, found), data, draw, found, outputs)
         if results.runs.empty:
             wanted = f"data={data!r}, draw={draw!r}"

@@ -323,7 +323,7 @@ def command(args: argparse.Namespace) -> None:
         serve()
         return
     check_whole("REPEATS", args.repeats)
-    outputs = files.writable("OUTPUTS", files.ROOT / args.outputs)
+    outputs = files.writable("OUTPUTS", files.outputs(args.outputs))
     fetch("mnist", files.DATA)
     measured = {"machine": machine()} | measure_loop(args.repeats)
     if not args.skip_sweep:

@@ -24,6 +24,7 @@ from ssl_core.datasets import describe
 
 from ..runs import files, graph_cache, records
 from ..runs.records import Record
+from ..runs.spec import current_draw
 from ..studies import answers, class_recall, confusion, cost, run_figures, words
 from ..studies.style import new_figure, order
 from . import predict
@@ -121,6 +122,7 @@ class Explorer:
     """The finished runs on one data set, with one selection of labels. Raises LookupError if there is none."""
 
     def __init__(self, outputs: Path, data_name: str = "mnist", draw: str = "random"):
+        draw = current_draw(draw)
         runs = [record for record in records.read_all(outputs) if _is_plain(record, data_name, draw)]
         if not runs:
             raise LookupError(f"no finished run of data={data_name!r}, draw={draw!r} in {outputs}: `make sweep` makes them")

@@ -124,7 +124,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> None:
     n, seed = check_whole("N", sweep.number(args.number)), check_seed(sweep.number(args.seed))
     name = files.located(args.data)
-    outputs = files.writable("OUTPUTS", files.ROOT / args.outputs)
+    outputs = files.writable("OUTPUTS", files.outputs(args.outputs))
     check_name(name)
     images = pool(name)
     kept = read_labels(outputs / "label_next.csv", images)

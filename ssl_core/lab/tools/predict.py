@@ -225,7 +225,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> None:
-    folder, target = files.ROOT / args.run, sweep.decimal(args.target)
+    if not args.run.strip():
+        raise ValueError(f"RUN={args.run!r}: must be the folder of a finished run")
+    folder, target = files.ROOT / Path(args.run).expanduser(), sweep.decimal(args.target)
     if not isinstance(target, float) or not 0 < target <= 1:
         raise ValueError(f"TARGET={args.target!r}: must be a number above 0, to 1")
     trained = load(folder)
