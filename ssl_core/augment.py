@@ -14,7 +14,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Augment:
-    """How far an image may be distorted. Each (low, high) is the range of a uniform draw.
+    """A random distortion of images. Each (low, high) is the range of a uniform draw.
 
     Angles are positive in the direction of `torchvision.transforms.functional.affine`, which is the test's oracle: with
     `elastic=0` the two agree, whatever the parameters. Images are never mirrored: a mirrored digit is another sign.
@@ -100,7 +100,7 @@ class Augment:
 
 
 def _grid(matrices: Tensor, height: int, width: int) -> Tensor:
-    """Where each output pixel comes from, (n, H, W, 2): as F.affine_grid, in a tenth of its time on small images."""
+    """The source of each output pixel, (n, H, W, 2): as F.affine_grid, in a tenth of its time on small images."""
     x, y = ((2 * torch.arange(size, device=matrices.device) + 1) / size - 1 for size in (width, height))
     along_x, along_y, shift = matrices[:, :, :, None, None].unbind(2)  # (n, 2, 1, 1) each
     return (along_x * x + along_y * y[:, None] + shift).permute(0, 2, 3, 1)

@@ -81,7 +81,7 @@ def load(name: str = "mnist", root: str | Path | None = None) -> Images:
 
 
 def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Split:
-    """Which `n_labels` of the images with classes `y` (N,) are labelled: a pure function of its arguments.
+    """The split of images with classes `y` (N,) into `n_labels` labelled and the others: a pure function of its arguments.
 
     Images without a class, −1, are never labelled. `random` draws uniformly, as the report does: with few labels a class may
     be missing. `class-balanced` draws equally many of each class, to within one. With either, and one seed, a smaller draw is

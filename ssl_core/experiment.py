@@ -20,7 +20,7 @@ from .train import Evaluation, TrainingResult, evaluate, fit
 
 @dataclass(frozen=True)
 class Labeling:
-    """Which labels training is given. Raises ValueError, naming the parameter, for a value that makes no sense."""
+    """The labels that training is given. Raises ValueError, naming the parameter, for a value that makes no sense."""
 
     n_labels: int
     seed: int
@@ -66,7 +66,7 @@ def network(images: Images, seed: int, device: str | torch.device = "cpu") -> Ne
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment measured on the test images, and, of a withheld fold, on its labels."""
+    """The measurements of an experiment on the test images, and on the labels of a withheld fold."""
 
     training: TrainingResult
     untrained: Evaluation

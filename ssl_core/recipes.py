@@ -22,7 +22,7 @@ def half_cosine(progress: float) -> float:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How the graph of neighbours is made, from all images without their labels: once for all runs of a sweep."""
+    """The making of the graph of neighbours, from all images without their labels: once for all runs of a sweep."""
 
     augment: Augment  # of either view
     steps: int = 1500

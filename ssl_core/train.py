@@ -42,7 +42,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model performs on N labelled images. `confusion` counts (C, C): rows are true classes, columns predicted ones."""
+    """The performance of a model on N labelled images. `confusion` counts (C, C): rows are true classes, columns predictions."""
 
     probabilities: Tensor  # (N, C)
     correct: Tensor  # (N,), whether the most probable class is the true one

@@ -73,7 +73,7 @@ class RawFiles:
         raise DataError(f"{self.title} is not usable: {files}; no source could replace it ({'; '.join(failures)})")
 
     def _faults(self, raw: Path) -> dict[str, str]:
-        """What is wrong with the files in `raw`, by file; those that are whole are not listed."""
+        """The faults of the files in `raw`, by file; whole files are not listed."""
         faults = {}
         for file, expected in self.sha256.items():
             try:

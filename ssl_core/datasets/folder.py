@@ -54,7 +54,7 @@ def prepared(name: str, root: Path) -> Path:
 
 
 def _state(path: Path, file: str, label: str) -> tuple[str, str, int, int]:
-    """What changes when an image or its label changes."""
+    """A value that changes when an image or its label changes."""
     try:
         status = path.stat()
     except OSError:  # a link to nothing: decoding will tell
@@ -137,7 +137,7 @@ def _drop_contradictions(listing: Listing, digests: list[str | None], usable: np
 
 
 def _drawn_to_test(listing: Listing, digests: list[str | None], usable: np.ndarray) -> np.ndarray:
-    """Which images (N,) are taken to test with, where there are no others: of each class one in TEST_SHARE.
+    """The images (N,), as a mask, that become test images where there are no others: of each class one in TEST_SHARE.
 
     They follow from their content, whatever their order: labels that are added later do not change them much.
     """

@@ -39,7 +39,7 @@ class NamedSet(Protocol):
     def title(self) -> str: ...
     @property
     def n_labels(self) -> int:
-        """How many training images have a label that may be used; known without opening a file."""
+        """The number of training images whose label may be used; known without opening a file."""
 
     def fetch(self, root: Path) -> Path:
         """The file or folder below `root` that holds the data; fetched or made first if it is missing."""

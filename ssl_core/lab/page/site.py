@@ -44,7 +44,7 @@ RUNS = (
 
 @dataclass(frozen=True)
 class Example:
-    """How a notebook is executed for the site."""
+    """The parameters of a notebook for the site."""
 
     note: str  # what a visitor must know of it, HTML
     parameters: Mapping[str, object]
@@ -205,7 +205,7 @@ def _with_note(body: BeautifulSoup, note: str) -> BeautifulSoup:
 
 
 def _introduction(readme: BeautifulSoup) -> str:
-    """What the README has before its first section, HTML."""
+    """The beginning of the README, before its first section, HTML."""
     parts = takewhile(lambda part: _tag(part) != "h2", readme.children)
     return "".join(str(part) for part in parts if _tag(part) != "nav")
 
@@ -215,7 +215,7 @@ def _tag(part: PageElement) -> str:
 
 
 def _entry(source: str, body: BeautifulSoup) -> dict[str, str]:
-    """What the index says of a page: its title and its first sentence."""
+    """The entry of a page in the index: its title and its first sentence."""
     text = next((p.get_text(" ", strip=True) for p in body.find_all("p") if "note" not in (p.get("class") or ())), "")
     return {"href": source, "title": html.first(body, "h1").get_text(), "summary": re.split(r"(?<=[.?!]) ", text)[0]}
 

@@ -22,7 +22,7 @@ TOPIC = "ssl-core-progress"  # of the events that workers send
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a run left on another machine: its files, and the error if it failed."""
+    """The files that a run left on another machine, and the error if it failed."""
 
     error: str
     content: dict[str, bytes] = field(repr=False)

@@ -1,4 +1,4 @@
-"""Where runs are executed: on this machine, each in a process of its own; cluster.py has the other place."""
+"""Execution of runs on this machine, each in a process of its own; cluster.py executes them on other machines."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,7 +91,7 @@ def memory(run: Run) -> float:
 
 
 def jobs_in_memory(grid: list[Run], cores: int) -> int:
-    """How many runs of `grid` may be executed at a time: one per core, as far as free memory goes."""
+    """The number of runs of `grid` that may be executed at a time: one per core, as far as free memory goes."""
     return max(1, min(cores, int(psutil.virtual_memory().available // max(map(memory, grid)))))
 
 

@@ -1,4 +1,4 @@
-"""What makes a run the same run: its parameters, its recipe, its data and the code of the science, as one short digest.
+"""The identity of a run: its parameters, its recipe, its data and the code of the science, as one short digest.
 
 Notebooks, plots and the lab are no part of it. A digest of code that `certify` found to make the same numbers stands for the
 earlier one, so that finished runs stay finished.
@@ -56,7 +56,7 @@ def non_default(value: Dataclass) -> dict[str, object]:
 
 
 def _content(value: object) -> object:
-    """What a field holds: of a dataclass what is not at its default, and a renamed draw by its former name."""
+    """The value of a field: of a dataclass the fields that are not at their default, of a renamed draw its former name."""
     if is_dataclass(value) and not isinstance(value, type):
         return non_default(value)
     return {new: old for old, new in FORMER_DRAWS.items()}.get(value, value) if isinstance(value, str) else value

@@ -21,7 +21,7 @@ FOLDER = files.DATA / "graphs"
 
 
 def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER) -> Path:
-    """Where the graph is kept. The name follows from everything that changes it: the images, the settings and the code."""
+    """The file that keeps the graph. Its name follows from everything that changes it: the images, the settings and the code."""
     info = datasets.describe(data_name, for_training=False)
     key = files.digest([info.checksum, non_default(pretraining), code_digest(GRAPH_CODE)])[:16]
     return folder / f"{datasets.slug(data_name)}-{key}.safetensors"
@@ -61,7 +61,7 @@ def load(
 
 
 def seconds(target: Path) -> float:
-    """How long the graph in the file `target` took to make."""
+    """The seconds that making the graph in the file `target` took."""
     with safe_open(target, "pt") as file:
         return file.get_tensor("seconds").item()
 

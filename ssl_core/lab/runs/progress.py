@@ -1,4 +1,4 @@
-"""How far a run is: a line for people, and the same event as a line of JSON for the sweep that waits for it."""
+"""The progress of a run: a line for people, and the same event as a line of JSON for the sweep that waits for it."""
 
 import json
 from collections.abc import Callable

@@ -40,7 +40,7 @@ IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 @dataclass(frozen=True)
 class Record:
-    """What a finished run left. Accuracies lie between 0 and 1, NLL is in nats, both on the test images."""
+    """The record of a finished run. Accuracies lie between 0 and 1, NLL is in nats, both on the test images."""
 
     parameters: Mapping[str, Any]  # the fields of Run
     fingerprint: str

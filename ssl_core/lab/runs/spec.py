@@ -1,4 +1,4 @@
-"""What a run is: the values that identify it, the folder where its record belongs, and the recipe that it follows in full."""
+"""A run: the values that identify it, the folder where its record belongs, and the recipe that it follows in full."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ class Run:
         return self
 
     def folder(self, outputs: str | Path) -> Path:
-        """Where the record of this run belongs."""
+        """The folder of this run's record."""
         return Path(outputs) / str(self)
 
     @property
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def pretraining(self) -> Pretraining | None:
-        """What makes the graph that the run needs, for its recipe or for the draw `typical`; None if it needs none."""
+        """The pretraining of the graph that the run needs, for its recipe or for the draw `typical`; None if it needs none."""
         if self.settings.pretraining or self.draw != "typical":
             return self.settings.pretraining
         return replace(self, recipe="best").settings.pretraining

@@ -68,7 +68,7 @@ def _draw(axis: Axes, panel: pd.DataFrame, sizes: list[int]) -> None:
 
 
 def recipe_list(changes: pd.DataFrame) -> str:
-    """What each ablation changes, Markdown."""
+    """The ablations, each with its change, Markdown."""
     return "\n".join(f"- **{name}**: {ABLATIONS[name].summary}." for name in changes["recipe"].unique())
 
 

@@ -76,7 +76,7 @@ def figure(estimates: pd.DataFrame) -> Figure:
 
 
 def sentences(estimates: pd.DataFrame) -> str:
-    """How many intervals contain the truth, Markdown."""
+    """The number of intervals that contain the truth, Markdown."""
     inside = ((estimates["low"] <= estimates["truth"]) & (estimates["truth"] <= estimates["high"])).sum()
     return f"{inside} of {len(estimates)} intervals contain the accuracy on the test images."
 

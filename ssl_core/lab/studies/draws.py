@@ -69,7 +69,7 @@ def figure(draws: pd.DataFrame) -> Figure:
 
 
 def sentences(draws: pd.DataFrame) -> str:
-    """What typical images gain over random ones, Markdown."""
+    """The gain of typical images over random ones, Markdown."""
     lines = []
     for recipe, rows in draws.groupby("recipe"):
         means = rows.pivot(index="n_labels", columns="draw", values="mean")

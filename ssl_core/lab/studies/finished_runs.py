@@ -25,7 +25,7 @@ def run_list(results: Results) -> str:
 
 
 def scope_sentence(results: Results) -> str:
-    """How many of the runs are smoke runs, and how many finished runs are not comparable, Markdown; "" if none."""
+    """The number of smoke runs, and of finished runs that are not comparable, Markdown; "" if none."""
     sentences = []
     if n_smoke := sum(record.smoke for record in results.records):
         sentences.append(f"**{n_smoke} of these are smoke runs of a few steps: their metrics mean nothing.**")
@@ -36,7 +36,7 @@ def scope_sentence(results: Results) -> str:
 
 
 def missing_sentence(runs: pd.DataFrame) -> str:
-    """How many runs lacked the label of some class, Markdown."""
+    """The number of runs without a label of some class, Markdown."""
     return f"{(runs['missing_classes'] > 0).sum()} of {len(runs)} runs had no label of at least one class."
 
 

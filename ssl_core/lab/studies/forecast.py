@@ -121,7 +121,7 @@ def _draw(axis: Axes, runs: pd.DataFrame, recipe: str) -> None:
 
 
 def sentences(runs: pd.DataFrame) -> str:
-    """How often the measured mean lies in the interval, Markdown."""
+    """The number of measured means that lie in their interval, Markdown."""
     lines = []
     for recipe in sorted(runs["recipe"].unique(), key=order):
         check = checked(runs, recipe)

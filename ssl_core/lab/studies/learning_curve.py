@@ -158,7 +158,7 @@ def _match(curve: pd.DataFrame) -> list[str]:
 
 
 def recipe_list(curve: pd.DataFrame) -> str:
-    """What each recipe does, Markdown."""
+    """The recipes with their summaries, Markdown."""
     shown = set(curve["recipe"])
     return "\n".join(f"- **{name}**: {recipe.summary}." for name, recipe in RECIPES.items() if name in shown)
 

@@ -10,7 +10,7 @@ from .words import plain
 
 
 def candidates_sentences(candidates: Tensor, y: Tensor) -> str:
-    """How far the graph narrows down the class of each unlabelled image, and how often it is right.
+    """The share of unlabelled images with a single candidate class, and how often it is right.
 
     `candidates` is (N, C), `y` (N,) the true classes. Without the second part if some class is not known, −1.
     """

@@ -1,4 +1,4 @@
-"""How figures look: one colour, marker and dash for each recipe, and the axes that several figures share."""
+"""The style of figures: one colour, marker and dash for each recipe, and the axes that several figures share."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache

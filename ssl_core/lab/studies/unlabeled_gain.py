@@ -92,7 +92,7 @@ def figure(gains: pd.DataFrame) -> Figure:
 
 
 def sentences(gains: pd.DataFrame) -> str:
-    """Where each recipe is better or worse than the baseline by more than chance explains, Markdown."""
+    """The sizes at which each recipe is better or worse than the baseline by more than chance explains, Markdown."""
     lines = []
     for (recipe, baseline), rows in gains.groupby(["recipe", "baseline"]):
         verdicts = {

@@ -1,1 +1,1 @@
-"""What people work with: explore, watch, label next, predict, bench."""
+"""Tools for people: explore, watch, label next, predict, bench."""

@@ -32,7 +32,7 @@ def copy_notebooks(originals: Path, copies: Path) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """What was copied; nothing, so that each copy counts as changed, if the file is missing or damaged."""
+    """The digests of the copied originals; none, so that each copy counts as changed, if the file is missing or damaged."""
     try:
         copied = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -48,6 +48,6 @@ def centered(ink: np.ndarray) -> np.ndarray | None:
 
 
 def _offset(mass: np.ndarray) -> int:
-    """Where a drawing with this mass along an axis begins, so that its centre of mass is at the centre of the frame."""
+    """The start of a drawing with this mass along an axis, so that its centre of mass is at the centre of the frame."""
     center = mass @ np.arange(len(mass)) / mass.sum()
     return int(np.clip(round(SIDE / 2 - center), 0, SIDE - len(mass)))

@@ -249,7 +249,7 @@ def command(args: argparse.Namespace) -> None:
 
 
 def sentences(rows: pd.DataFrame, target: float, threshold: float, coverage: float) -> list[str]:
-    """What the table says as a whole."""
+    """A summary of the whole table."""
     abstained = f"abstained on {100 * (rows['abstain'] == 'yes').mean():.1f} %"
     if coverage:
         answered = f"it answered {100 * coverage:.1f} % of the test images, at least {100 * target:g} % of them correctly"
