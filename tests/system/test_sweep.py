@@ -68,7 +68,9 @@ def test_smoke_run_never_replaces_a_finished_one(swept, tmp_path):
     content["fingerprint"] = "of the full run"
     path.write_text(json.dumps(content))
     before = contents(outputs / "mnist")
-    with pytest.raises(SystemExit, match=rf"^sweep: OUTPUTS=.*: must be another folder for smoke runs: it holds .* {run}$"):
+    with pytest.raises(
+        SystemExit, match=rf"^sweep: OUTPUTS=.*: must be another folder for smoke runs: this one holds the finished run {run}$"
+    ):
         main(["sweep", *SMOKE, "--outputs", str(outputs)])
     assert contents(outputs / "mnist") == before
 
@@ -79,10 +81,19 @@ def test_page_of_smoke_runs_says_so(swept):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A folder of the reference, and one page beside it."""
+    """A folder of the reference, and one page beside it; the smoke runs of `swept` are taken for runs in full."""
     monkeypatch.setattr(files, "REFERENCE", folder := tmp_path / "outputs" / "reference")
     monkeypatch.setattr(reference, "PAGES", (tmp_path / "README.md",))
+    monkeypatch.setattr(records.Record, "smoke", False)
     return folder
+
+
+def test_reference_takes_no_smoke_run(swept, elsewhere, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(files, "REFERENCE", elsewhere)
+    monkeypatch.setattr(reference, "PAGES", ())
+    reference.renew(swept)
+    assert pd.read_csv(elsewhere / "results.csv").empty
 
 
 @pytest.mark.parametrize("old", ["", "old\n"])
