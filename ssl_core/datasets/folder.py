@@ -15,10 +15,10 @@ import numpy as np
 
 from . import store
 from .info import DataSetInfo
-from .machine import cores
+from .machine import cores, digest
 from .pixels import SIDE, UnreadableImage, decode, looks
 from .scan import LAYOUT, Listing, scan
-from .store import Arrays, digest
+from .store import Arrays
 
 MOST_CLASSES = 1000
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with

@@ -1,5 +1,7 @@
-"""The machine: how many cores a program may use, and files that are written whole or not at all."""
+"""The machine: how many cores a program may use, files that are written whole or not at all, and digests."""
 
+import hashlib
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +10,11 @@ from pathlib import Path
 def cores() -> int:
     """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def digest(value: object) -> str:
+    """SHA-256, in hexadecimal digits, of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .machine import digest
 from .pixels import FORMATS
-from .store import digest
 
 LAYOUT = "labeled/<class>/ and unlabeled/, or a labels.csv with the columns file,label"
 PARTS = ("labeled", "unlabeled", "test")

@@ -1,6 +1,5 @@
 """Images that were decoded once are kept on disk, with their metadata; the name of the file follows from what made it."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from .info import DataSetInfo
-from .machine import write_atomically
+from .machine import digest, write_atomically
 
 Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, 28, 28); `y` and `y_test`, int64 (N,), −1 for no label
 CODE = ("pixels", "scan", "folder", "named")  # the modules that decide how images are read
@@ -49,11 +48,6 @@ def read_info(path: Path) -> DataSetInfo:
 def read(path: Path) -> tuple[DataSetInfo, Arrays]:
     """The metadata and the arrays in a kept file."""
     return read_info(path), safetensors.numpy.load_file(path)
-
-
-def digest(value: object) -> str:
-    """SHA-256, in hexadecimal digits, of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 @cache

@@ -1,13 +1,12 @@
 """Folders and files of the project: where it lies, and files that are written whole or not at all."""
 
-import hashlib
-import json
 import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 import ssl_core
-from ssl_core.datasets.machine import write_atomically as write_atomically  # re-exported
+from ssl_core.datasets.machine import digest as digest  # re-exported, as the next
+from ssl_core.datasets.machine import write_atomically as write_atomically
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project: an editable checkout
 DATA = ROOT / "data"
@@ -38,8 +37,3 @@ def writable(parameter: str, folder: Path) -> Path:
             return folder
     except OSError as error:
         raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({error.strerror})") from None
-
-
-def digest(value: object) -> str:
-    """SHA-256, in hexadecimal digits, of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

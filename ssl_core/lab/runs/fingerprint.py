@@ -15,7 +15,7 @@ from threading import Lock
 from ssl_core.datasets.checks import Dataclass
 
 from . import files
-from .spec import FORMER_DRAWS, Run
+from .spec import DRAWS_ON_DISK, Run
 
 CERTIFIED = Path(__file__).with_name("certified.json")
 PARSER = Lock()  # Python 3.11 counts the parser's recursion for all threads together: two at once can raise SystemError
@@ -59,7 +59,7 @@ def _content(value: object) -> object:
     """The value of a field: of a dataclass the fields that are not at their default, of a renamed draw its former name."""
     if is_dataclass(value) and not isinstance(value, type):
         return non_default(value)
-    return {new: old for old, new in FORMER_DRAWS.items()}.get(value, value) if isinstance(value, str) else value
+    return DRAWS_ON_DISK.get(value, value) if isinstance(value, str) else value
 
 
 def code_digest(modules: tuple[str, ...] = SCIENCE) -> str:

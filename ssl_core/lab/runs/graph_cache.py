@@ -45,12 +45,11 @@ def load(
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.with_suffix(".lock"))
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         tell({"stage": "wait"})
-        lock.acquire()
-    with lock:
-        lock.release()  # of the two acquisitions
+        held = lock.acquire()
+    with held:
         neighbors = _read(target)
         if neighbors is None:
             neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)

@@ -26,7 +26,7 @@ from ssl_core.experiment import Result
 from . import files
 from .fingerprint import FORMER_NAMES, fingerprint
 from .progress import EVENTS
-from .spec import FORMER_DRAWS, Run
+from .spec import DRAWS_ON_DISK, FORMER_DRAWS, Run
 
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
@@ -226,8 +226,7 @@ def results(outputs: str | Path, records: list[Record] | None = None) -> pd.Data
 
 def write_table(path: Path, results: pd.DataFrame, *, order: Sequence[str] = (), float_format: str | None = None) -> None:
     """Writes a table of runs as CSV, which keeps former names; sorted by the columns `order`."""
-    former = {new: old for old, new in FORMER_DRAWS.items()}
-    results = results.assign(draw=results["draw"].replace(former))
+    results = results.assign(draw=results["draw"].replace(DRAWS_ON_DISK))
     results = results.sort_values(list(order)) if order else results
     files.write_atomically(path, results.rename(columns=IN_CSV).to_csv(index=False, float_format=float_format))
 

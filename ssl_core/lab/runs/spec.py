@@ -12,6 +12,7 @@ from ssl_core.experiment import Labeling
 from ssl_core.recipes import Pretraining, Recipe
 
 FORMER_DRAWS = {"stratified": "class-balanced"}  # a former value of `draw`: still accepted, and still part of folder names
+DRAWS_ON_DISK = {draw: former for former, draw in FORMER_DRAWS.items()}
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -42,8 +43,7 @@ class Run:
             raise ValueError(f"smoke={self.smoke!r}: must be True or False")
 
     def __str__(self) -> str:
-        former = {new: old for old, new in FORMER_DRAWS.items()}
-        kind = "" if self.draw == "random" else f"-{former.get(self.draw, self.draw)}"
+        kind = "" if self.draw == "random" else f"-{DRAWS_ON_DISK.get(self.draw, self.draw)}"
         kind += f"-wrong{100 * self.label_noise:g}" if self.label_noise else ""
         kind += f"-fold{self.fold}" if self.fold else ""
         return f"{datasets.slug(self.data)}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
