@@ -1,0 +1,210 @@
+"""What a table of labels means: which files its names are, which labels look alike, which file nearly is the table."""
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import unquote
+
+# What str.strip() removes, the characters that can't be seen, and the byte with which DOS ends a file.
+BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\x1a"
+BLANKS += "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # text directions: Windows puts one before a path
+
+
+def clean(cell: str) -> str:
+    """A cell in Unicode's form NFC, without blanks and invisible characters around it."""
+    return (cell if cell.isascii() else unicodedata.normalize("NFC", cell)).strip(BLANKS)
+
+
+def quoted(text: str) -> str:
+    """The text in quotation marks, as it is typed: with escapes only where a character can't be seen."""
+    return f"'{text}'" if text.isprintable() else repr(text)
+
+
+def match(names: Iterable[str], files: Collection[str], folder: Path) -> dict[str, str]:
+    """The file, of `files` in `folder`, that each of the `names` in a table means; names that fit none are absent.
+
+    A name that is not written as the file is may have another path style (Windows, absolute, URL), another Unicode form, or
+    other upper and lower case, where exactly one file fits. Two names may mean the same file.
+    """
+    names, exact = list(dict.fromkeys(names)), frozenset(files)
+    found = {name: name for name in names if name in exact}
+    if len(found) == len(names):
+        return found
+    indices = [(way, _index(files, way)) for way in (str, clean, _folded)]
+    roots = _roots(folder)
+    for name in names:
+        forms = [name, _inside(name, roots), _inside(unquote(name), roots)]
+        fitting = next((hits for way, index in indices for each in forms if (hits := index.get(way(each)))), [])
+        if len(fitting) == 1:
+            found[name] = fitting[0]
+    return found
+
+
+def _index(files: Iterable[str], way: Callable[[str], str]) -> dict[str, list[str]]:
+    """The files by what `way` makes of their names."""
+    index: dict[str, list[str]] = {}
+    for file in files:
+        index.setdefault(way(file), []).append(file)
+    return index
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", clean(name)).casefold()
+
+
+def _roots(folder: Path) -> list[str]:
+    """The folder's path as it may stand before a file's name, with a slash at its end; also as Windows sees it from WSL."""
+    paths = {os.path.abspath(folder), os.path.realpath(folder)}
+    roots = [path.replace("\\", "/").rstrip("/") + "/" for path in paths]
+    return roots + [f"{root[5]}:{root[6:]}" for root in roots if re.match("/mnt/[a-z]/", root)]
+
+
+def _inside(name: str, roots: list[str]) -> str:
+    """The name as a path from the folder, whose path is one of `roots`; as it is if it leads elsewhere."""
+    path = name.replace("\\", "/")
+    path = re.sub("^file:/*(?=[a-z]:/)|^file:(//(localhost)?)?(?=/)", "", path, flags=re.IGNORECASE)
+    path = re.sub("^//(wsl[$]|wsl[.]localhost)/[^/]*", "", path, flags=re.IGNORECASE)
+    path = os.path.expanduser(path) if path.startswith("~/") else path
+    for root in roots:
+        whole = path if re.match("/|[a-z]:/", path, re.IGNORECASE) else root + path
+        whole = re.sub("^//+", "/", posixpath.normpath(whole))
+        if whole.startswith(root) or (root[1] == ":" and whole.casefold().startswith(root.casefold())):
+            return whole[len(root) :]
+    return name
+
+
+def difference(names: Collection[str], files: Collection[str], table_name: str) -> str:
+    """The sentence that says how the `names` in a table differ from `files`, where none of them fits, with an example of each.
+
+    '' if there are no names.
+    """
+    if not names:
+        return ""
+    if len(names) == 1:
+        count, which = f"the only file named in {table_name} is not there", "it is"
+    else:
+        count, which = f"none of the {len(names)} files named in {table_name} is there", "the first is"
+    first = next(iter(names))
+    if not files:
+        return f"{count}: {which} {quoted(first)}; there is no image"
+    name, file = _pair(names, files)
+    advice = _advice(name, file)
+    return f"{count}: {which if name == first else 'one is'} {quoted(name)}; there is {quoted(file)}{advice and ': '}{advice}"
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _base(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _without_zeros(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", name)
+
+
+def _without_prefix(name: str) -> str:
+    """Without the number of an upload that annotation programs put before a file's name."""
+    return re.sub(r"^[0-9a-f]+[-_]+(?=.)", "", name)
+
+
+def _pair(names: Collection[str], files: Collection[str]) -> tuple[str, str]:
+    """A name and a file that are alike, by the likeness that most names have; the first of each if there is none."""
+    best, pair = 0, (next(iter(names)), min(files))
+    plain = [(name, unquote(_folded(name)).replace("\\", "/")) for name in names]
+    for form in _FORMS:
+        index = {form(_folded(file)): file for file in sorted(files, reverse=True)}
+        fitting = [(name, index[form(each)]) for name, each in plain if form(each) in index]
+        if len(fitting) > best:
+            best, pair = len(fitting), fitting[0]
+    return pair
+
+
+_FORMS: tuple[Callable[[str], str], ...] = (
+    _stem,
+    _base,
+    lambda name: _stem(_base(name)),
+    lambda name: _without_zeros(_stem(_base(name))),
+    lambda name: _without_prefix(_stem(_base(name))),
+)
+
+
+def _advice(name: str, file: str) -> str:
+    """What makes the file's name of the name in the table; '' if they are not alike."""
+    way = unquote(name).replace("\\", "/")
+    base, file_base = _base(way), _base(file)
+    stem, file_stem = _folded(_stem(base)), _folded(_stem(file_base))
+    advice = []
+    if way[: -len(base)] != file[: -len(file_base)]:
+        folder, own = name[: len(name) - len(_base(name.replace("\\", "/")))], file[: -len(file_base)]
+        advice.append(
+            f"write {quoted(own)} for {quoted(folder)}"
+            if own and folder
+            else f"add {quoted(own)}"
+            if own
+            else f"remove {quoted(folder)}"
+        )
+    if stem != file_stem and _without_zeros(stem) == _without_zeros(file_stem):
+        advice.append("write the zeros before a number")
+    elif stem != file_stem and _without_prefix(stem) == file_stem:
+        advice.append(f"remove {quoted(base[: len(stem) - len(file_stem)])}")
+    elif stem != file_stem:
+        return "must be the file's name, not its number" if name.isdigit() else ""
+    ending, own_ending = posixpath.splitext(base)[1], posixpath.splitext(file_base)[1]
+    if ending.casefold() != own_ending.casefold():
+        advice.append(f"write {quoted(own_ending)} for {quoted(ending)}" if ending else "add the ending")
+    return ", ".join(advice)
+
+
+def appearance(label: str) -> str:
+    """What labels that look alike have in common: not case, blanks, hyphens, nor how a number is written."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    plain = "".join(c for c in plain if unicodedata.category(c) != "Cf").translate(_LETTERS).strip(BLANKS)
+    if len(plain) < 25 and re.fullmatch(r"[+-]?\d+([.,]\d*)?(e[+-]?\d{1,3})?", plain):
+        return f"{Decimal(plain.replace(',', '.')).normalize():f}"
+    return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])", "", re.sub(r"[\s_-]+", " ", plain)).strip() or plain
+
+
+_LETTERS = str.maketrans("аеорсухіѕјкмнвтοανρκ", "aeopcyxisjkmhbtoavpk")  # Cyrillic and Greek that look Latin
+
+
+def look_alikes(labels: Iterable[str]) -> list[str]:
+    """A sentence for each group of labels that look alike, such as '1' and '1.0'; they are different classes all the same."""
+    groups = _index(sorted(set(labels) - {""}), appearance)
+    sentences = []
+    for alike in groups.values():
+        if len(alike) > 1:
+            *others, last = map(quoted, alike)
+            sentences.append(f"classes {', '.join(others)} and {last} look alike")
+    return sentences
+
+
+def nearly(folder: Path, name: str = "labels.csv") -> str:
+    """The sentence about a file in `folder` that is nearly the table `name`, but is not read; '' if there is none.
+
+    Where the table itself is there, only spreadsheets count that were saved after it.
+    """
+    table, stem = Path(folder) / name, re.escape(_stem(name).casefold())
+    pattern = re.compile(rf"{stem}?( ?\(\d+\)| - copy| copy)?(\.csv)?(\.[a-z]+)?")
+    try:
+        others = sorted(path for path in Path(folder).iterdir() if pattern.fullmatch(path.name.casefold()) and path != table)
+        for path in others:
+            ending = path.suffix.lower()
+            is_sheet = ending in (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".fods", ".numbers", ".gsheet")
+            newer = is_sheet and table.exists() and path.stat().st_mtime > table.stat().st_mtime
+            if is_sheet and (newer or not table.exists()):
+                return f"{path.name} is not read: save it as {name}"
+            if not table.exists() and path.is_file() and ending in (".csv", ".tsv", ".tab", ".txt"):
+                return f"{path.name} is not read: rename it to {name}"
+            if not table.exists() and path.is_file() and ending in (".json", ".jsonl", ".xml", ".html", ".parquet", ".dat", ""):
+                return f"{path.name} is not read: save it as {name}, a table with commas"
+        if (lock := table.with_name(f".~lock.{name}#")).exists():
+            return f"{name} is open in LibreOffice: save and close it there (or remove {lock.name})"
+    except OSError:  # the folder itself can't be read, which its reader says
+        pass
+    return ""

@@ -1,0 +1,202 @@
+"""Tables of labels as people keep them: read in any form that a spreadsheet or a script saves, written in one.
+
+`read` accepts any usual separator, encoding and line end, and refuses what it does not understand with one line. The words
+`None`, `NA` and the like are labels. `match` finds the files that a table means, `difference` says why it finds none.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from .machine import write_atomically
+from .table_names import BLANKS, appearance, clean, difference, look_alikes, match, nearly, quoted
+
+__all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly", "read", "read_labels", "write"]
+
+SEPARATORS = ",;\t|"
+BYTE_ORDER_MARKS = {  # the longer first
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+NO_TABLES = {  # how files begin that are something else
+    b"PK\x03\x04": "a spreadsheet or another archive: save it as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel file: save it as CSV",
+    b"\x1f\x8b": "compressed: unpack it",
+    b"%PDF": "a PDF: save it as CSV",
+    b"{\\rtf": "a document with formats (RTF): save it as plain text",
+    b"PAR1": "a Parquet file: save it as CSV",
+    b"<": "a web page or XML: save it as CSV",
+    b"{": "JSON: save it as CSV",
+    b"[": "JSON: save it as CSV",
+    b"version https://git-lfs": "a pointer of Git LFS: git lfs pull fetches the file",
+}
+# Windows-1252 is told from other encodings of one byte by what stands in its words: letters of Western Europe, one or two in
+# a row, and not the beginning and the rest of a character in UTF-8.
+NOT_WESTERN = re.compile(rb"[\xc2-\xf4][\x80-\xbf]|[\x80-\xff]{3}|[^\0-\x7f\x80\x8c\x9c\xb0\xb5\xc0-\xd6\xd8-\xf6\xf8-\xff]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a table: each cell is text, in Unicode's form NFC, without blanks around it."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, str], ...]
+    lines: tuple[int, ...]  # of the file, where each row begins
+    notes: tuple[str, ...]  # what was noticed and accepted
+
+
+def read(path: Path, columns: Sequence[str]) -> Table:
+    """The table in the file `path`; raises ValueError, which names the file and the line, unless it has these `columns`.
+
+    Upper and lower case of these names do not matter. Blank rows, and columns with neither name nor content, are left out.
+    """
+    path, allowed = Path(path), f"{Path(path).name}: must be a table with the columns {' and '.join(columns)}"
+    text, notes = _text(path, allowed, columns)
+    separator, text = _separator(allowed, text, columns)
+    records = _records(path.name, text, separator)
+    _, head = next(records)
+    names = _names(head, columns)
+    last = max(names.index(column) for column in columns)
+    lines, rows, short = [], [], []
+    for line, cells in records:
+        if any(cells[len(names) :]) or not (len(cells) > last or _is_name(cells)):
+            raise ValueError(f"{path.name}, line {line}: {counted(len(cells), 'field')}, the head has {len(names)}")
+        if len(cells) < len(names) and any(names[len(cells) :]):
+            short.append(line)
+        lines.append(line)
+        rows.append(cells[: len(names)] + [""] * (len(names) - len(cells)))
+    if short:
+        notes.append(
+            f"{counted(len(short), 'row')} shorter than the head, the first in line {short[0]}: what is missing is empty"
+        )
+    if not rows:
+        notes.append("no row below the head")
+    used = [i for i, name in enumerate(names) if name or any(row[i] for row in rows)]
+    kept = [names[i] for i in used]
+    if twice := [name for name in kept if kept.count(name) > 1]:
+        raise ValueError(f"{path.name}: two columns are called {twice[0]!r}: must have different names")
+    contents = tuple({names[i]: row[i] for i in used} for row in rows)
+    return Table(path, tuple(kept), contents, tuple(lines), tuple(notes))
+
+
+def read_labels(path: Path) -> tuple[list[tuple[int, str, str]], tuple[str, ...]]:
+    """Line, `file` and `label` of each row of a table of labels, '' where a cell is empty; and what was noticed.
+
+    Raises ValueError as `read` does.
+    """
+    table = read(path, ("file", "label"))
+    rows = [(line, row["file"], row["label"]) for line, row in zip(table.lines, table.rows, strict=True)]
+    unlabeled = (f"no label in its {counted(len(rows), 'row')}",) if rows and not any(label for *_, label in rows) else ()
+    return rows, table.notes + unlabeled
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Writes a table in one step, with commas, in UTF-8; with a byte order mark if it is not all ASCII, which Excel needs.
+
+    A cell that a row lacks is empty.
+    """
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    content = text.getvalue()
+    write_atomically(path.resolve(), content.encode("utf-8" if content.isascii() else "utf-8-sig"))
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _text(path: Path, allowed: str, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """The text of the file, and what was noticed about it."""
+    try:
+        if not path.is_file() and path.exists():
+            raise ValueError(f"{allowed} (it is no file)")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{allowed} (it can't be read: {error.strerror})") from None
+    for beginning, what in NO_TABLES.items():
+        if content.lstrip().startswith(beginning):
+            raise ValueError(f"{allowed} (it is {what})")
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    notes = []
+    try:
+        text = _utf16(content, columns) or content.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding != "utf-8" or b"\0" in content:
+            raise ValueError(f"{allowed} (it is neither text in UTF-8 nor in UTF-16)") from None
+        if strange := NOT_WESTERN.search(content):
+            line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: strange.start()]))
+            raise ValueError(f"{path.name}, line {line}: its encoding is not known: save the table in UTF-8") from None
+        text = content.decode("cp1252")
+        example = next(word for word in re.split(rf"[{SEPARATORS}\"\r\n]", text) if not word.isascii())
+        notes.append(f"read as Windows-1252, such as {quoted(clean(example))}; save it in UTF-8 if that is wrong")
+    if (place := text.find("\0")) >= 0:
+        line = 1 + len(re.findall(r"\r\n|\r|\n", text[:place]))
+        raise ValueError(f"{path.name}, line {line}: must be text (there is a NUL byte)")
+    if not text.strip(BLANKS):
+        raise ValueError(f"{allowed} (it is empty)")
+    return text.lstrip("\ufeff"), notes
+
+
+def _utf16(content: bytes, columns: Sequence[str]) -> str:
+    """The text of a table in UTF-16 without a byte order mark; '' for anything else."""
+    if b"\0" not in content or content.startswith(tuple(BYTE_ORDER_MARKS)):
+        return ""
+    high_first = content[::2].count(0) > content[1::2].count(0)
+    text = content.decode("utf-16-be" if high_first else "utf-16-le", errors="replace")
+    return text if all(column in text.casefold() for column in columns) and "\ufffd" not in text else ""
+
+
+def _separator(allowed: str, text: str, columns: Sequence[str]) -> tuple[str, str]:
+    """The separator with which the first row has these columns, and the text without Excel's line `sep=;`."""
+    separators = SEPARATORS
+    if first := re.match(rf'"?sep=(.)"?[{SEPARATORS} ]*(?=[\r\n])', text, re.IGNORECASE):
+        separators, text = first[1] + separators, text[first.end() :]
+    heads = []
+    for separator in separators:
+        try:
+            heads.append(next(_records("", text, separator), (0, []))[1])
+        except (ValueError, TypeError):
+            continue
+        if set(columns) <= set(_names(heads[-1], columns)):
+            return separator, text
+    if not (head := max(heads, key=len, default=[])):
+        raise ValueError(f"{allowed} (it has no row)")
+    missing = ", ".join(column for column in columns if column not in _names(head, columns))
+    found = ", ".join(cell[:40] for cell in head[:10])
+    if len(head) == 1:
+        raise ValueError(f"{allowed}, separated by commas (no {missing}; its first row is one column: {found!r})")
+    raise ValueError(f"{allowed} (no {missing}; its first row is: {found})")
+
+
+def _records(name: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table but blank ones: the line in which each begins, and its cells."""
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cleaned := list(map(clean, cells))):
+                yield line, cleaned
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{name}, line {line}: a quotation mark may be left open, or one too many ({error})") from None
+
+
+def _names(head: list[str], columns: Sequence[str]) -> list[str]:
+    """The names in the head of a table, those of `columns` as they are written there."""
+    known = {column.casefold(): column for column in columns}
+    return [known.get(name.casefold(), name) for name in head]
+
+
+def _is_name(cells: list[str]) -> bool:
+    """Is this all of a row that spreadsheets and people leave of one with empty cells: its first cell?"""
+    return len(cells) == 1 and not any(separator in cells[0] for separator in SEPARATORS)
