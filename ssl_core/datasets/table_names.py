@@ -137,28 +137,29 @@ _FORMS: tuple[Callable[[str], str], ...] = (
 def _advice(name: str, file: str) -> str:
     """What makes the file's name of the name in the table; '' if they are not alike."""
     way = unquote(name).replace("\\", "/")
-    base, file_base = _base(way), _base(file)
-    stem, file_stem = _folded(_stem(base)), _folded(_stem(file_base))
+    base, own_base = _base(way), _base(file)
+    stem, own_stem = _folded(_stem(base)), _folded(_stem(own_base))
+    folder, own_folder = name.removesuffix(_base(name.replace("\\", "/"))), file.removesuffix(own_base)
+    ending, own_ending = posixpath.splitext(base)[1], posixpath.splitext(own_base)[1]
+    zeros = stem != own_stem and _without_zeros(stem) == _without_zeros(own_stem)
+    if stem != own_stem and not zeros:
+        if _without_prefix(stem) != own_stem:
+            return "must be the file's name, not its number" if name.isdecimal() else ""
+        folder += base[: len(stem) - len(own_stem)]
     advice = []
-    if way[: -len(base)] != file[: -len(file_base)]:
-        folder, own = name[: len(name) - len(_base(name.replace("\\", "/")))], file[: -len(file_base)]
-        advice.append(
-            f"write {quoted(own)} for {quoted(folder)}"
-            if own and folder
-            else f"add {quoted(own)}"
-            if own
-            else f"remove {quoted(folder)}"
-        )
-    if stem != file_stem and _without_zeros(stem) == _without_zeros(file_stem):
-        advice.append("write the zeros before a number")
-    elif stem != file_stem and _without_prefix(stem) == file_stem:
-        advice.append(f"remove {quoted(base[: len(stem) - len(file_stem)])}")
-    elif stem != file_stem:
-        return "must be the file's name, not its number" if name.isdigit() else ""
-    ending, own_ending = posixpath.splitext(base)[1], posixpath.splitext(file_base)[1]
+    if folder.replace("\\", "/") != own_folder:
+        advice.append(_exchange(folder, own_folder, f"the folder {quoted(own_folder)}"))
+    if zeros:
+        advice.append("write the zeros of its number")
     if ending.casefold() != own_ending.casefold():
-        advice.append(f"write {quoted(own_ending)} for {quoted(ending)}" if ending else "add the ending")
+        advice.append(_exchange(ending, own_ending, "the ending"))
     return ", ".join(advice)
+
+
+def _exchange(there: str, own: str, what: str) -> str:
+    if there and own:
+        return f"write {quoted(own)} for {quoted(there)}"
+    return f"remove {quoted(there)}" if there else f"add {what}"
 
 
 def appearance(label: str) -> str:

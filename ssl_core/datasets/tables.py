@@ -73,9 +73,7 @@ def read(path: Path, columns: Sequence[str]) -> Table:
         lines.append(line)
         rows.append(cells[: len(names)] + [""] * (len(names) - len(cells)))
     if short:
-        notes.append(
-            f"{counted(len(short), 'row')} shorter than the head, the first in line {short[0]}: what is missing is empty"
-        )
+        notes.append(f"{counted(len(short), 'row')} shorter than the head, the first in line {short[0]}: the rest is empty")
     if not rows:
         notes.append("no row below the head")
     used = [i for i, name in enumerate(names) if name or any(row[i] for row in rows)]

@@ -67,10 +67,13 @@ def test_long_list_has_several_sheets(select, tmp_path):
     "table, message",
     [
         ("index,label\n5,ten\n", r"label_next.csv, line 2: label='ten': must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
-        ("index,label\n5,1\n3000,1\n", r"label_next.csv, line 3: index=3000: must be from 0 to 2999"),
-        ("index,label\n2.5,1\n", r"label_next.csv, line 2: index=2.5: must be from 0 to 2999"),
+        ("index,label\n5,1\n3000,1\n", r"label_next.csv, line 3: index='3000': must be from 0 to 2999"),
+        ("index,label\n2.5,1\n", r"label_next.csv, line 2: index='2.5': must be from 0 to 2999"),
         ("index,label\nfirst,1\n", r"label_next.csv, line 2: index='first': must be from 0 to 2999"),
-        ("image,label\n5,1\n", r"label_next.csv: must be a table with the columns index and label \(no index\)"),
+        (
+            "image,label\n5,1\n",
+            r"label_next.csv: must be a table with the columns index and label \(no index; its first row is: image, l",
+        ),
         ("", r"label_next.csv: must be a table with the columns index and label"),
     ],
 )
