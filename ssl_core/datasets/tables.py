@@ -103,12 +103,21 @@ def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object
 
     A cell that a row lacks is empty.
     """
-    text = StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    lines = _Lines()
+    writer = csv.DictWriter(lines, columns, extrasaction="ignore", lineterminator=_Lines.END)
     writer.writeheader()
     writer.writerows(rows)
-    content = text.getvalue()
+    content = "".join(lines)
     write_atomically(path.resolve(), content.encode("utf-8" if content.isascii() else "utf-8-sig"))
+
+
+class _Lines(list[str]):
+    """Takes the rows of csv.writer. It quotes cells with any character of its line end, here both; the file has LF alone."""
+
+    END = "\r\n"
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix(self.END) + "\n")
 
 
 def counted(n: int, noun: str) -> str:
@@ -164,9 +173,11 @@ def _utf16(content: bytes, columns: Sequence[str]) -> str:
     """The text of a table in UTF-16 without a byte order mark; '' for anything else."""
     if b"\0" not in content or content.startswith(tuple(BYTE_ORDER_MARKS)):
         return ""
-    high_first = content[::2].count(0) > content[1::2].count(0)
-    text = content.decode("utf-16-be" if high_first else "utf-16-le", errors="replace")
-    return text if all(column in text.casefold() for column in columns) and LOST not in text else ""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = content.decode(encoding, errors="replace")
+        if all(column in text.casefold() for column in columns) and LOST not in text:
+            return text
+    return ""
 
 
 def _separator(name: str, allowed: str, text: str, columns: Sequence[str]) -> tuple[str, str]:
