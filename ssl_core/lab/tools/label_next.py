@@ -202,8 +202,8 @@ def command(args: argparse.Namespace) -> None:
     write_list(path, images, earlier, rows)
     write_sheets(images, [row[images.column] for row in rows], outputs)
     n_labels, n_others = len(earlier.labels), len(earlier.rows) - len(earlier.labels)
-    before = f"{n_labels} labels kept, " if n_labels else ""
-    before += f"{n_others} other rows kept, " if n_others else ""
+    before = f"{tables.counted(n_labels, 'label')} kept, " if n_labels else ""
+    before += f"{tables.counted(n_others, 'other row')} kept, " if n_others else ""
     print(f"label-next: {before}{n} images selected; fill in the column `label` of {path}")
     if images.column == "file":
         print("label-next: once filled in, append these lines to the folder's labels.csv (create it if there is none)")
