@@ -21,7 +21,8 @@ def clean(cell: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """The text in quotation marks, as it is typed: with escapes only where a character can't be seen."""
+    """The text in quotation marks, as it is typed, with escapes where a character can't be seen; at most 200 characters."""
+    text = text if len(text) <= 200 else f"{text[:200]}…"
     return f"'{text}'" if text.isprintable() else repr(text)
 
 
@@ -77,7 +78,7 @@ def _inside(name: str, roots: list[str]) -> str:
     for root in roots:
         whole = path if re.match("/|[a-z]:/", path, re.IGNORECASE) else root + path
         whole = re.sub("^//+", "/", posixpath.normpath(whole))
-        if whole.startswith(root) or (root[1] == ":" and whole.casefold().startswith(root.casefold())):
+        if whole.startswith(root) or (root[1:2] == ":" and whole.casefold().startswith(root.casefold())):
             return whole[len(root) :]
     return name
 

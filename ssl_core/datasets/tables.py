@@ -7,6 +7,7 @@
 import csv
 import re
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -81,7 +82,7 @@ def read(path: Path, columns: Sequence[str]) -> Table:
         notes.append("no row below the head")
     used = [i for i, name in enumerate(names) if name or any(row[i] for row in rows)]
     kept = [names[i] for i in used]
-    if twice := [name for name in kept if kept.count(name) > 1]:
+    if twice := [name for name, count in Counter(kept).items() if count > 1]:
         raise ValueError(f"{path.name}: two columns are called {twice[0]!r}: must have different names")
     contents = tuple({names[i]: row[i] for i in used} for row in rows)
     return Table(path, tuple(kept), contents, tuple(lines), tuple(notes))

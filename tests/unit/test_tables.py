@@ -313,6 +313,10 @@ def test_windows_paths_in_its_linux(name):
     assert tables.match([name], ["a.png"], Path("/mnt/c/Users/me/scans")) == {name: "a.png"}
 
 
+def test_names_in_the_root_of_the_disk():
+    assert tables.match(["/a.png", "c:\\b.png", "B.PNG"], ["a.png", "b.png"], Path("/")) == {"/a.png": "a.png", "B.PNG": "b.png"}
+
+
 def test_two_names_may_mean_one_file(tmp_path):
     names = ["a.png", "A.PNG", "./a.png"]
     assert tables.match(names, ["a.png"], tmp_path) == dict.fromkeys(names, "a.png")
