@@ -126,3 +126,52 @@ def test_who_abstains_from_the_least_sure_is_right_more_often():
     coverage, accuracy = intervals.selective(confidence, right)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert accuracy.tolist() == pytest.approx([1, 1, 2 / 3, 3 / 4])
+
+
+@pytest.mark.parametrize("n", [1, 5, 8, 20, 40, 200])
+def test_a_threshold_is_not_believed_beyond_what_its_test_images_show(n):
+    confidence, shown = np.linspace(0.4, 0.9, n), stats.binomtest(n, n).proportion_ci(0.9, "wilson").low
+    found = intervals.threshold(confidence, np.ones(n, bool), shown + 0.001)
+    assert found.value == np.inf and (found.answered, found.coverage, found.n_test) == (0, 0, n)
+    assert found.most == pytest.approx(shown) and (found.most_answered, found.most_right) == (n, n)
+    found = intervals.threshold(confidence, np.ones(n, bool), shown - 0.001)
+    assert found.value == 0.4 and found.low == pytest.approx(shown) and (found.coverage, found.right) == (1, n)
+
+
+def test_a_threshold_is_told_with_its_count():
+    eight = intervals.threshold(np.linspace(0.4, 0.9, 8), np.ones(8, bool), 0.99)
+    assert eight.sentence() == "8 test images can't show 99 %: all 8 of 8 right shows 74.7 %"
+    forty = intervals.threshold(np.linspace(0.4, 0.9, 40), np.arange(40) > 3, 0.99)
+    assert forty.sentence() == "40 test images can't show 99 %: at best 36 of 36 right shows 93 %"
+    forty = intervals.threshold(np.linspace(0.4, 0.9, 40), np.arange(40) > 3, 0.9)
+    assert forty.sentence() == "36 of the 36 test images answered (40 in all) are right, which shows 93 %"
+    one = intervals.threshold([0.9], [False], 0.5)
+    assert one.sentence() == "1 test image can't show 50 %: at best 0 of 1 right shows 0 %"
+    assert intervals.threshold([], [], 0.5).sentence() == "without test images nothing shows 50 %"
+
+
+def test_images_of_equal_confidence_are_answered_together():
+    confidence, correct = np.array([0.9] * 50 + [0.8] * 50), np.array([True] * 99 + [False])
+    found = intervals.threshold(confidence, correct, 0.94)
+    assert (found.value, found.answered, found.right) == (0.8, 100, 99)
+    assert intervals.threshold(confidence[::-1], correct[::-1], 0.94) == found
+    assert intervals.threshold(np.full(100, 0.5), np.arange(100) < 30, 0.5).value == np.inf
+
+
+def test_what_a_threshold_shows_is_seldom_untrue():
+    """The accuracy from confidence u on is known: 0.85 + 0.15 (1 + u) / 2."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(1000):
+        confidence = rng.uniform(size=400)
+        found = intervals.threshold(confidence, rng.uniform(size=400) < 0.85 + 0.15 * confidence, 0.95)
+        wrong += np.isfinite(found.value) and 0.85 + 0.075 * (1 + found.value) < 0.95
+    assert wrong / 1000 < 0.07
+
+
+@given(right=st.integers(0, 200), wrong=st.integers(0, 200), level=st.sampled_from([0.5, 0.9, 0.95]))
+def test_wilsons_bounds_hold_the_share_and_are_scipys(right, wrong, level):
+    n = right + wrong + (not right + wrong)
+    low, high = intervals.wilson(right / n, n, level)
+    theirs = stats.binomtest(right, n).proportion_ci(level, "wilson")
+    assert 0 <= low <= right / n <= high <= 1 and low < high
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.stats import qmc
 
@@ -40,6 +41,19 @@ def accuracy(values: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> E
     freedom = (seeds + images) ** 2 / (seeds**2 / (n - 1)) if seeds else np.inf
     half_width = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(seeds + images)
     return Estimate(mean, max(0.0, mean - half_width), min(1.0, mean + half_width), n)
+
+
+def wilson(share: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of Wilson's interval (1927) of a probability, after the `share` of `n` trials came true; elementwise.
+
+    `share * n` need not be a whole number: a mean over seeds is not.
+    """
+    share, n = np.asarray(share, float), np.asarray(n, float)
+    z2 = stats.norm.ppf((1 + level) / 2) ** 2
+    middle, half_width = share + z2 / (2 * n), np.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2))
+    low, high = ((middle + sign * half_width) / (1 + z2 / n) for sign in (-1, 1))
+    # Rounding must not push a bound beyond the share itself, nor beyond 0 and 1.
+    return np.clip(low, 0, share), np.clip(high, share, 1)
 
 
 def proportion(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -92,6 +106,68 @@ def selective(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np
     order = np.argsort(-np.asarray(confidence), kind="stable")
     answered = np.arange(1, len(order) + 1)
     return answered / len(order), np.cumsum(np.asarray(right)[order]) / answered
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The least confidence from which the test images show that answers have the accuracy `target`; see `threshold`."""
+
+    target: float
+    value: float  # the confidence; infinity if the test images show the target at none
+    answered: int  # test images with this confidence or more
+    right: int  # of these
+    low: float  # the accuracy that these show, at most `right / answered`
+    n_test: int
+    most: float  # the highest accuracy that the test images show at any confidence
+    most_answered: int  # test images that show it
+    most_right: int  # of these
+
+    @property
+    def coverage(self) -> float:
+        """The fraction of the test images that is answered; 0 without test images."""
+        return self.answered / max(1, self.n_test)
+
+    def sentence(self) -> str:
+        """The count behind the threshold, or why there is none: `8 test images can't show 99 %: all 8 of 8 right shows 74.7 %`."""
+        if np.isfinite(self.value):
+            count = f"{self.right:,} of the {self.answered:,} test images answered ({self.n_test:,} in all) are right"
+            return f"{count}, which shows {_floored(self.low)} %"
+        if not self.n_test:
+            return f"without test images nothing shows {100 * self.target:g} %"
+        every = "all " if self.most_right == self.n_test else "at best "
+        count = f"{every}{self.most_right:,} of {self.most_answered:,} right"
+        return f"{_images(self.n_test)} can't show {100 * self.target:g} %: {count} shows {_floored(self.most)} %"
+
+
+def _images(n: int) -> str:
+    return f"{n:,} test image{'s' * (n != 1)}"
+
+
+def _floored(accuracy: float) -> str:
+    """Per cent, rounded down to a tenth: no more than was shown."""
+    return f"{np.floor(1000 * accuracy + 1e-9) / 10:g}"
+
+
+def threshold(confidence: np.ndarray, correct: np.ndarray, target: float, level: float = 0.9) -> Threshold:
+    """The least confidence from which the predictions for the test images show the accuracy `target`.
+
+    `confidence` (N,) is the probability of each prediction, `correct` (N,) whether it is right. An accuracy counts as
+    shown if the lower bound of Wilson's interval of `level` reaches it: 8 right of 8 show 75 %, whatever the target.
+    """
+    order = np.argsort(-np.asarray(confidence, float), kind="stable")
+    confidence, right = np.asarray(confidence, float)[order], np.cumsum(np.asarray(correct, bool)[order])
+    # Images of equal confidence are answered together.
+    ends = np.flatnonzero(np.diff(confidence, append=-np.inf))
+    if not len(ends):
+        return Threshold(target, float("inf"), 0, 0, 0.0, 0, 0.0, 0, 0)
+    low, _ = wilson(right[ends] / (ends + 1), ends + 1, level)
+    best = int(low.argmax())
+    most = float(low[best]), int(ends[best]) + 1, int(right[ends[best]])
+    if not len(shown := np.flatnonzero(low >= target)):
+        return Threshold(target, float("inf"), 0, 0, 0.0, len(order), *most)
+    at = shown[-1]
+    end = ends[at]
+    return Threshold(target, float(confidence[end]), int(end) + 1, int(right[end]), float(low[at]), len(order), *most)
 
 
 def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> float:
