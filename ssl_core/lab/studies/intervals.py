@@ -10,6 +10,7 @@ from scipy.stats import qmc
 
 N_TEST = 10_000  # test images of MNIST
 DRAWS = 16  # log₂ of the number of curves that a forecast weights
+QUANTILES = 200  # of a posterior, over which a probability is averaged
 MISFIT = 0.05  # standard deviation of a learning curve from the power law, relative to the error
 
 
@@ -30,17 +31,29 @@ class Estimate:
 def accuracy(values: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> Estimate:
     """The expected accuracy over seeds and test sets, from one accuracy per seed, all on the same `n_test` images.
 
-    Two variances add up: that of the seeds, s²/n, and that of the test images, p(1 − p)/n_test, which all seeds share
-    and more seeds do not reduce. The interval is Student's, with the degrees of freedom of Welch and Satterthwaite. (If
-    the seeds err on different images it is slightly too wide: both terms contain their test noise.)
+    Two variances add up: that of the seeds, s²/n, and that of the test images, which all seeds share and more seeds do
+    not reduce. The latter follows, on each side, from Wilson's bound, so that a perfect score is no certainty: one seed
+    has exactly Wilson's interval. (If the seeds err on different images the interval is slightly too wide: both terms
+    contain their test noise.)
     """
     values = np.asarray(values, float)
-    n, mean = len(values), values.mean()
+    mean = values.mean()
+    low, high = (_reach(values, abs(bound - mean), level) for bound in wilson(mean, n_test, level))
+    return Estimate(mean, max(0.0, mean - low), min(1.0, mean + high), len(values))
+
+
+def _reach(values: np.ndarray, images: float, level: float) -> float:
+    """The distance from the mean of `values`, one per seed, to a bound of its interval.
+
+    `images` is the distance that the test images alone explain. Student's, with the degrees of freedom of Welch and
+    Satterthwaite: those of the seeds as far as the variance is theirs.
+    """
+    n, z = len(values), stats.norm.ppf((1 + level) / 2)
     seeds = values.var(ddof=1) / n if n > 1 else 0.0
-    images = mean * (1 - mean) / n_test
-    freedom = (seeds + images) ** 2 / (seeds**2 / (n - 1)) if seeds else np.inf
-    half_width = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(seeds + images)
-    return Estimate(mean, max(0.0, mean - half_width), min(1.0, mean + half_width), n)
+    variance = seeds + (images / z) ** 2
+    share = seeds / variance if variance else 0.0
+    quantile = stats.t.ppf((1 + level) / 2, (n - 1) / share**2) if share > 1e-6 else z
+    return float(quantile * np.sqrt(variance))
 
 
 def wilson(share: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -57,19 +70,31 @@ def wilson(share: ArrayLike, n: ArrayLike, level: float = 0.95) -> tuple[np.ndar
 
 
 def proportion(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval (1927) of a probability, after `right` of `n` trials came true."""
-    interval = stats.binomtest(right, n).proportion_ci(level, method="wilson")
-    return float(interval.low), float(interval.high)
+    """Wilson's interval of a probability, after `right` of `n` trials came true; from 0 to 1 after no trial."""
+    if not n:
+        return 0.0, 1.0
+    low, high = wilson(right / n, n, level)
+    return float(low), float(high)
 
 
-def paired(differences: np.ndarray, level: float = 0.95) -> Estimate:
-    """The expected difference of two recipes, from one difference per seed; Student's interval, NaN for one seed."""
+def paired(differences: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> Estimate:
+    """The expected difference of two recipes, from one difference per seed on the same `n_test` images.
+
+    The interval is that of `accuracy`, over seeds and test images, and at least Student's over seeds. Of the images it knows only how many more the one
+    recipe classifies correctly, and takes these for the only ones on which the two disagree: the least variance that the
+    images can have. Their bounds are Wilson's of both kinds of disagreement, combined by their squares (MOVER, Zou &
+    Donner 2008). NaN for one seed.
+    """
     differences = np.asarray(differences, float)
-    n, mean = len(differences), differences.mean()
+    n, mean = len(differences), float(differences.mean())
     if n < 2:
         return Estimate(mean, float("nan"), float("nan"), n)
-    half_width = stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
-    return Estimate(mean, mean - half_width, mean + half_width, n)
+    more, (_, none) = abs(mean), wilson(0, n_test, level)
+    least, most = wilson(more, n_test, level)
+    student = stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
+    inner, outer = (max(student, _reach(differences, images, level)) for images in (np.hypot(more - least, none), most - more))
+    low, high = (mean - inner, mean + outer) if mean >= 0 else (mean - outer, mean + inner)
+    return Estimate(mean, max(-1.0, low), min(1.0, high), n)
 
 
 def mcnemar(right_one: np.ndarray, right_two: np.ndarray) -> tuple[int, int, float]:
@@ -128,7 +153,10 @@ class Threshold:
         return self.answered / max(1, self.n_test)
 
     def sentence(self) -> str:
-        """The count behind the threshold, or why there is none: `8 test images can't show 99 %: all 8 of 8 right shows 74.7 %`."""
+        """The count behind the threshold, or why there is none.
+
+        `8 test images can't show 99 %: all 8 of 8 right shows 74.7 %`
+        """
         if np.isfinite(self.value):
             count = f"{self.right:,} of the {self.answered:,} test images answered ({self.n_test:,} in all) are right"
             return f"{count}, which shows {_floored(self.low)} %"
@@ -171,13 +199,20 @@ def threshold(confidence: np.ndarray, correct: np.ndarray, target: float, level:
 
 
 def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> float:
-    """The probability that a new run, with another seed and test set, reaches `target`; NaN for one seed."""
+    """The probability that a run with another seed is at least `target` accurate, of all images like the test images.
+
+    The mean accuracy has Jeffreys' posterior, Beta(k + ½, n_test − k + ½) after k right ones of `n_test`; around it the
+    run scatters as Student's distribution of the `values`, one per seed, says. NaN for one seed.
+    """
     values = np.asarray(values, float)
-    n, mean = len(values), values.mean()
+    n, right = len(values), values.mean() * n_test
     if n < 2:
         return float("nan")
-    spread = np.sqrt(values.var(ddof=1) * (1 + 1 / n) + mean * (1 - mean) / n_test)
-    return float(stats.t.sf((target - mean) / spread, n - 1)) if spread else float(mean >= target)
+    posterior, spread = stats.beta(right + 0.5, n_test - right + 0.5), values.std(ddof=1) * np.sqrt(1 + 1 / n)
+    if spread < 1e-9:
+        return float(posterior.sf(target))
+    means = posterior.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES)
+    return float(stats.t.sf((target - means) / spread, n - 1).mean())
 
 
 class Forecast:
@@ -191,12 +226,16 @@ class Forecast:
     """
 
     def __init__(self, accuracies: dict[int, np.ndarray], n_test: int = N_TEST):
-        """`accuracies` maps numbers of labels to one accuracy per seed; ValueError for fewer than three sizes."""
+        """`accuracies` maps numbers of labels to one accuracy per seed, all on the same `n_test` images.
+
+        ValueError for fewer than three sizes.
+        """
         if len(accuracies) < 3:
             raise ValueError(f"sizes={sorted(accuracies)}: must be three numbers of labels or more")
         self.sizes = np.array(sorted(accuracies), float)
         self.n_test = n_test
-        errors = np.array([1 - np.mean(accuracies[int(m)]) for m in self.sizes])
+        # No error counts as less than half a test image: of zero, the law has no logarithm and the spread no ratio.
+        errors = np.array([max(1 - np.mean(accuracies[int(m)]), 1 / (2 * n_test)) for m in self.sizes])
         counts = np.array([len(accuracies[int(m)]) for m in self.sizes])
         # The spread over seeds shrinks with the error; their ratio is pooled over the sizes.
         relative = [
@@ -209,9 +248,9 @@ class Forecast:
         self.b, self.c = 2 * draws[:, 1], (best + 2 * deviation[errors.argmin()]) * 10 ** (-2.5 * draws[:, 2])
         self.chance = stats.norm.ppf(draws[:, 3].clip(1e-9, 1 - 1e-9))
         self.a = first * 10 ** (4 * draws[:, 0] - 3) * self.sizes[0] ** self.b
-        misses = (self._errors(self.sizes) - errors) / deviation
-        log_weight = -0.5 * (misses**2).sum(axis=1)
-        weight = np.exp(log_weight - log_weight.max())
+        misses = (((self._errors(self.sizes) - errors) / deviation) ** 2).sum(axis=1)
+        # Where every curve misses by more than twice the deviation, that was too small: else one bad curve would outweigh all.
+        weight = np.exp(-0.5 * (misses - misses.min()) / max(1, misses.min() / (4 * len(self.sizes))))
         self.weight = weight / weight.sum()
 
     def _errors(self, sizes: np.ndarray | list[int]) -> np.ndarray:
@@ -219,17 +258,17 @@ class Forecast:
 
     def accuracy(self, n_labels: int, level: float = 0.9) -> Estimate:
         """The expected mean accuracy at `n_labels`, with its interval."""
-        return self._summary(1 - self._errors([n_labels])[:, 0], level)
+        return self._summary((1 - self._errors([n_labels])[:, 0]).clip(0), level)
 
     def run(self, n_labels: int, n_seeds: int = 1, level: float = 0.9) -> Estimate:
         """As `accuracy`, for the mean that `n_seeds` runs would measure: with the noise of seeds and test set."""
-        error = self._errors([n_labels])[:, 0]
+        error = self._errors([n_labels])[:, 0].clip(max=1)
         noise = np.sqrt(error * (1 - error) / self.n_test + error**2 * (self.spread**2 / n_seeds + MISFIT**2))
-        return self._summary(1 - error - self.chance * noise, level)
+        return self._summary((1 - error - self.chance * noise).clip(0, 1), level)
 
     def gain(self, n_labels: int, more: int, level: float = 0.9) -> Estimate:
         """The accuracy that `more` labels would add to `n_labels`."""
-        errors = self._errors([n_labels, n_labels + more])
+        errors = self._errors([n_labels, n_labels + more]).clip(max=1)
         return self._summary(errors[:, 0] - errors[:, 1], level)
 
     def _summary(self, values: np.ndarray, level: float) -> Estimate:
