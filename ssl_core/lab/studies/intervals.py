@@ -1,5 +1,6 @@
 """Intervals, comparisons and forecasts of accuracies between 0 and 1, each measured on one finite test set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.stats import qmc
 
+from .words import tested
+
 N_TEST = 10_000  # test images of MNIST
+RESAMPLES = 1000
 DRAWS = 16  # log₂ of the number of curves that a forecast weights
 QUANTILES = 200  # of a posterior, over which a probability is averaged
 MISFIT = 0.05  # standard deviation of a learning curve from the power law, relative to the error
@@ -80,17 +84,17 @@ def proportion(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
 def paired(differences: np.ndarray, level: float = 0.95, n_test: int = N_TEST) -> Estimate:
     """The expected difference of two recipes, from one difference per seed on the same `n_test` images.
 
-    The interval is that of `accuracy`, over seeds and test images, and at least Student's over seeds. Of the images it knows only how many more the one
-    recipe classifies correctly, and takes these for the only ones on which the two disagree: the least variance that the
-    images can have. Their bounds are Wilson's of both kinds of disagreement, combined by their squares (MOVER, Zou &
-    Donner 2008). NaN for one seed.
+    The interval is that of `accuracy`, over seeds and test images, and at least Student's over seeds. Of the images it
+    knows only how many more the one recipe classifies correctly, and takes these for the only ones on which the two
+    disagree: the least variance that the images can have. Their bounds are Wilson's of both kinds of disagreement,
+    combined by their squares (MOVER, Zou & Donner 2008). NaN for one seed.
     """
     differences = np.asarray(differences, float)
     n, mean = len(differences), float(differences.mean())
     if n < 2:
         return Estimate(mean, float("nan"), float("nan"), n)
-    more, (_, none) = abs(mean), wilson(0, n_test, level)
-    least, most = wilson(more, n_test, level)
+    more, none = abs(mean), float(wilson(0, n_test, level)[1])
+    least, most = (float(bound) for bound in wilson(more, n_test, level))
     student = stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
     inner, outer = (max(student, _reach(differences, images, level)) for images in (np.hypot(more - least, none), most - more))
     low, high = (mean - inner, mean + outer) if mean >= 0 else (mean - outer, mean + inner)
@@ -164,11 +168,7 @@ class Threshold:
             return f"without test images nothing shows {100 * self.target:g} %"
         every = "all " if self.most_right == self.n_test else "at best "
         count = f"{every}{self.most_right:,} of {self.most_answered:,} right"
-        return f"{_images(self.n_test)} can't show {100 * self.target:g} %: {count} shows {_floored(self.most)} %"
-
-
-def _images(n: int) -> str:
-    return f"{n:,} test image{'s' * (n != 1)}"
+        return f"{tested([self.n_test])} can't show {100 * self.target:g} %: {count} shows {_floored(self.most)} %"
 
 
 def _floored(accuracy: float) -> str:
@@ -213,6 +213,28 @@ def chance_to_reach(values: np.ndarray, target: float, n_test: int = N_TEST) -> 
         return float(posterior.sf(target))
     means = posterior.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES)
     return float(stats.t.sf((target - means) / spread, n - 1).mean())
+
+
+def resampled(accuracies: Sequence[np.ndarray], n_test: int = N_TEST) -> np.ndarray:
+    """What else the mean accuracies of several sizes or recipes might have been: (number of them, RESAMPLES).
+
+    Each of `accuracies` has one value per seed, all on the same `n_test` images. The seeds are drawn with replacement
+    (bootstrap). The images have the posterior of `chance_to_reach`: by it the k images that are misclassified have the
+    weight Gamma(k + ½). The whole images of all sizes are the same ones as far as possible; the half image, by which a
+    perfect score is no certainty, is each size's own. The same samples every time.
+    """
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(len(values), size=(RESAMPLES, len(values))) for values in accuracies]
+    means = np.array([np.asarray(values, float)[drawn].mean(axis=1) for values, drawn in zip(accuracies, draws, strict=True)])
+    wrong = (n_test * (1 - means)).clip(0, n_test)
+    # A size misclassifies the images of the sizes that misclassify fewer, and some more.
+    order = wrong.argsort(axis=0)
+    steps = np.diff(np.take_along_axis(wrong, order, 0), axis=0, prepend=0.0, append=float(n_test)).clip(0)
+    weight = rng.standard_gamma(steps).cumsum(axis=0)
+    shared = np.empty_like(wrong)
+    np.put_along_axis(shared, order, weight[:-1], 0)
+    halves = rng.standard_gamma(0.5, size=(2, *wrong.shape))
+    return 1 - (shared + halves[0]) / (weight[-1] + halves.sum(axis=0))
 
 
 class Forecast:
