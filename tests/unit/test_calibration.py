@@ -60,9 +60,8 @@ def test_pairs_are_counted_that_differ_by_more_than_chance_explains():
     rows = [(50, 0, 40, 5, 1e-7), (50, 1, 5, 40, 1e-7), (250, 0, 9, 8, 1.0), (250, 1, 12, 2, 0.013)]
     counted = pd.DataFrame(rows, columns=["n_labels", "seed", "only_one", "only_two", "p"])
     said = comparison.sentences(counted.assign(one="best", two="supervised", n_test=400))
-    assert said.startswith(
-        "Of 4 pairs of runs, on 400 test images, `best` is better in **2** and `supervised` in **1**, by more than chance explains"
-    )
+    pairs = "Of 4 pairs of runs, on 400 test images,"
+    assert said.startswith(f"{pairs} `best` is better in **2** and `supervised` in **1**, by more than chance explains")
     assert said.endswith("in 1 neither.")
 
 
