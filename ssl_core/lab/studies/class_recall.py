@@ -33,14 +33,15 @@ def figure(recalls: pd.DataFrame) -> Figure:
     drawn, axes = new_figure(7.5, 3.8 * len(names), len(names), sharex=True)
     for axis, recipe in zip(axes.flat, names, strict=True):
         rows = recalls[recalls["recipe"] == recipe]
-        most = rows["n_test"].max()
+        most, images = rows["n_test"].max(), rows.groupby("n_labels")["n_test"].sum()
+        counts = f"{words.seeds(rows['seeds'])}, {words.tested(images)}"
         for c, name in enumerate(list(rows["class"].unique())[:MOST_ROWS]):
             own = rows[rows["class"] == name].sort_values("n_labels")
             label, look = f"{name} ({own['n_test'].min()})", {"marker": "osv^DPX*<>"[c % 10], "color": colormaps["tab10"](c % 10)}
             axis.plot(own["n_labels"], drawn_error(own["recall"], most), label=label, **look)
         error_axis(axis, most)
         label_axis(axis, rows["n_labels"])
-        axis.set(ylabel="recognised (%)", title=f"{recipe}: recall of each class ({words.seeds(rows['seeds'])})")
+        axis.set(ylabel="recognised (%)", title=f"{recipe}: recall of each class ({counts})")
         axis.legend(fontsize=8, ncols=2, title="class (test images)", title_fontsize=8)
         axis.label_outer()
     return drawn
