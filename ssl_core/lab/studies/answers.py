@@ -62,7 +62,7 @@ def reach(runs: pd.DataFrame, recipe: str, target: float) -> dict:
     by_size = accuracies(runs, recipe)
     images = learning_curve.n_test(runs)
     if (most := intervals.chance_to_reach(np.ones(2), target, images)) < SURE:
-        few = f"{words.tested([images])} cannot show {100 * target:g} %"
+        few = f"{words.tested([images])} can't show {100 * target:g} %"
         raise ValueError(f"{few}: with all of them right, its probability would be {most:.2f}, and must be {SURE:g}")
     chance = {n: intervals.chance_to_reach(values, target, images) for n, values in by_size.items()}
     if all(math.isnan(c) for c in chance.values()):

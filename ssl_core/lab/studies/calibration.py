@@ -101,6 +101,8 @@ def figure(answers: pd.DataFrame) -> Figure:
         handle.set(sizes=[30])
     right.set_xlim(50, 100.5)
     n_test = min(images(own) for _, own in answers.groupby("recipe"))
+    lowest = min(line.get_ydata().min() for line in right.lines)
+    right.set_ylim(bottom=max(0.009, 0.8 * lowest))  # of many test images, the few least doubtful mistakes are cut off
     error_axis(right, n_test)
     right.set(xlabel="answered (% of the test images, the most confident first)", ylabel="accuracy on these (%)")
     right.set_title("Accuracy if the network may abstain")
@@ -135,11 +137,11 @@ def sentences(answers: pd.DataFrame, accuracies: Iterable[float] = ACCURACIES) -
     lines = []
     for (recipe, n_labels), own in answers.groupby(["recipe", "n_labels"], sort=False):
         n, shares = images(own), []
-        for accuracy in accuracies:
+        for accuracy in sorted(accuracies):
             perfect = intervals.threshold(np.ones(n), np.ones(n, bool), accuracy)
             if np.isinf(perfect.value):
                 shares.append(perfect.sentence())
-                continue
+                break  # nor a higher one
             share = coverage(own["confidence"], own["correct"], accuracy)
             most = f"the most confident **{100 * share:.1f} %** of {words.tested([n])}" if share else "no image"
             shares.append(f"{100 * accuracy:g} % accuracy on {most}")

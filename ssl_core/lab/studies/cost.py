@@ -104,10 +104,12 @@ def figure(costs: pd.DataFrame) -> Figure:
         cheapest = rows.loc[rows["total"].idxmin()]
         ring = {"markersize": 15, "fillstyle": "none", "color": style(recipe)["color"]}
         axis.plot(cheapest["n_labels"], cheapest["total"], "o", **ring)
+    few = costs["total"].max() < 100 * costs["labels"].min()  # powers of ten, too few for ticks
     labels = costs.drop_duplicates("n_labels").sort_values("n_labels")
     axis.plot(labels["n_labels"], labels["labels"], color="black", linewidth=1, label="the labels alone")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(FuncFormatter(lambda money, _: f"{money:g}"))
+    axis.yaxis.set_minor_formatter(FuncFormatter(lambda money, _: f"{money:g}" if few and f"{money:e}"[0] in "235" else ""))
     label_axis(axis, costs["n_labels"])
     axis.set_ylabel("total cost (in the unit of the prices)")
     counts = f"means of {words.seeds(costs['n'])}, {words.tested(costs['n_test'])}"
