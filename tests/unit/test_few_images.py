@@ -125,6 +125,8 @@ def test_no_study_fails_or_is_sure_of_few_images(table, tmp_path_factory):
         text = shown(study, found, draw=False)
         assert not re.search(r"\b(nan|inf|None)\b", text), (study.name, text)
     curve = learning_curve.summarize(found)
+    said = learning_curve.sentences(curve) + learning_curve.verdict(curve)
+    assert not re.search(r"\b(nan|inf|None)\b", said) and f"{len(table[0])} test image" in said
     assert (curve["low"] >= 0).all() and (curve["high"] <= 1).all() and (curve["low"] < curve["high"]).all()
     for name in ("unlabeled_gain", "ablation"):
         gains = registry.get(name).summarize(found)

@@ -208,6 +208,9 @@ def test_calibration_is_scikit_learns():
     assert table["accuracy"].tolist() == pytest.approx(true) and table["confidence"].tolist() == pytest.approx(predicted)
     assert table["count"].sum() == 5000 and gap == pytest.approx(np.mean(confidence - confidence**2), abs=0.02)
     assert intervals.calibration(np.ones(10), np.ones(10, bool))[1] == 0
+    assert np.isnan(intervals.calibration([], [])[1]) and len(intervals.selective([], [])[0]) == 0
+    assert intervals.calibration([0.6], [True])[1] == pytest.approx(0.4)
+    assert intervals.mcnemar(*np.zeros((2, 0), bool)) == (0, 0, 1.0) and intervals.proportion(0, 0) == (0, 1)
 
 
 def test_who_abstains_from_the_least_sure_is_right_more_often():

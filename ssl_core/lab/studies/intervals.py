@@ -116,7 +116,7 @@ def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tu
 
     Returns the mean `confidence`, the `accuracy` and the `count` of each of `bins` equal intervals of confidence that
     is not empty; and the expected calibration error, the mean gap of the two weighted by count (Guo et al. 2017,
-    equation 3).
+    equation 3); NaN without predictions.
     """
     which = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
     table = pd.DataFrame({"bin": which, "confidence": confidence, "right": right}).groupby("bin")
@@ -124,7 +124,7 @@ def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tu
         drop=True
     )
     gap = (table["accuracy"] - table["confidence"]).abs()
-    return table, float((gap * table["count"]).sum() / table["count"].sum())
+    return table, float(np.average(gap, weights=table["count"])) if len(table) else float("nan")
 
 
 def selective(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

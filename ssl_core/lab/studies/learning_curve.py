@@ -186,11 +186,14 @@ def verdict(curve: pd.DataFrame) -> str:
         if n == line.index[-1]:
             why = "the largest that was run; each doubling up to it still gains more" if len(line) > 1 else "the only one run"
         else:
-            only = "only " * (line[n] < line.iloc[-1])
+            only = "only " if line[n] < line.iloc[-1] else ""
             why = f"it reaches {100 * line[n]:.2f} %, and {line.index[-1]} labels {only}{100 * line.iloc[-1]:.2f} %"
         lines.append(f"- With `{recipe}`: **M = {n}**; {why}.")
     rule = f"The smallest M beyond which no larger one gains more than {100 * WORTH:g} points per doubling of the labels:"
-    return f"{rule}\n\n" + "\n".join(lines) + "\n\nThis threshold is a matter of taste: if mistakes cost you more, label more."
+    taste = "This threshold is a matter of taste: if mistakes cost you more, label more."
+    if 1 / (n := n_test(curve)) > WORTH:
+        taste += f" One of the {words.tested([n])} counts {100 / n:.2g} points: so few hardly show such a step."
+    return "\n\n".join([rule, "\n".join(lines), taste])
 
 
 def reference_table(results: Results) -> str:
