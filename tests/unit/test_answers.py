@@ -104,7 +104,7 @@ def test_what_cant_be_answered_is_left_out_with_its_reason_and_the_rest_is_there
 
 def test_the_answers_are_json_and_sentences():
     found = answers.answers(results(TWO), Prices(), 0.98)
-    assert set(found) == {"best_value_n_labels", "target_n_labels", "labels_saved", "forecast"}
+    assert set(found) == {"n_test", "best_value_n_labels", "target_n_labels", "labels_saved", "forecast"}
     assert json.loads(json.dumps(found, allow_nan=False))["target_n_labels"]["supervised"]["value"] == 1000
     said = answers.sentences(found, Prices())
     assert "`supervised` needs **1000 labels**" in said and "with 50, `best` is as good as `supervised` with **about" in said

@@ -33,13 +33,20 @@ def test_runs_that_kept_their_predictions_are_read(found):
     assert best["confidence"].tolist() == [0.9, 0.8, 0.7, 0.6] and best["correct"].tolist() == [True, True, True, False]
     assert len(pooled[pooled["recipe"] == "supervised"]) == 8 and calibration.pooled(found, Y, 250).empty
     table = calibration.table(pooled)
-    assert table.loc["best"].tolist() == ["75.00", "75.00", "30.00"] and calibration.figure(pooled).axes
+    assert table.loc["best"].tolist() == ["75.00", "75.00", "30.00", "4"]
+    assert calibration.figure(pooled).get_suptitle() == "With 50 labels (1 to 2 seeds, 4 test images)"
 
 
 def test_the_share_that_is_answered_well_enough(found):
-    said = calibration.sentences(calibration.pooled(found, Y, 50), (0.9, 1.0))
-    shares = "90 % accuracy on the most confident **75.0 %**, 100 % accuracy on the most confident **75.0 %**"
-    assert f"- `best` with 50 labels: {shares}." in said
+    said = calibration.sentences(calibration.pooled(found, Y, 50), (0.5, 0.99))
+    few = "4 test images can't show 99 %: all 4 of 4 right shows 59.6 %"
+    assert f"- `best` with 50 labels: 50 % accuracy on the most confident **100.0 %** of 4 test images; {few}." in said
+    many = pd.DataFrame({"recipe": "best", "n_labels": 50, "seed": 0, "confidence": np.linspace(0.5, 1, 400)})
+    said = calibration.sentences(many.assign(correct=np.arange(400) >= 100), (0.9, 0.99))
+    shares = (
+        "90 % accuracy on the most confident **83.2 %** of 400 test images; 99 % accuracy on the most confident **75.8 %** of"
+    )
+    assert said == f"- `best` with 50 labels: {shares} 400 test images."
 
 
 def test_disagreement_is_counted_run_by_run(found):
@@ -52,8 +59,9 @@ def test_disagreement_is_counted_run_by_run(found):
 def test_pairs_are_counted_that_differ_by_more_than_chance_explains():
     rows = [(50, 0, 40, 5, 1e-7), (50, 1, 5, 40, 1e-7), (250, 0, 9, 8, 1.0), (250, 1, 12, 2, 0.013)]
     counted = pd.DataFrame(rows, columns=["n_labels", "seed", "only_one", "only_two", "p"])
-    said = comparison.sentences(counted.assign(one="best", two="supervised"))
-    assert said.startswith("Of 4 pairs of runs `best` is better in **2** and `supervised` in **1**, by more than chance explains")
+    said = comparison.sentences(counted.assign(one="best", two="supervised", n_test=400))
+    pairs = "Of 4 pairs of runs, on 400 test images,"
+    assert said.startswith(f"{pairs} `best` is better in **2** and `supervised` in **1**, by more than chance explains")
     assert said.endswith("in 1 neither.")
 
 

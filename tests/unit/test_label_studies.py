@@ -11,7 +11,7 @@ from ssl_core.datasets.checks import FOLDS
 from ssl_core.lab.studies import cross_validation, draws, intervals, label_noise, words
 
 
-def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, fold=0, held_out=np.nan, missing=0):
+def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, fold=0, held_out=np.nan, missing=0, n_test=400):
     return {
         "recipe": recipe,
         "n_labels": n_labels,
@@ -22,6 +22,7 @@ def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, 
         "fold": fold,
         "held_out": held_out,
         "missing_classes": missing,
+        "n_test": n_test,
     }
 
 
@@ -33,7 +34,7 @@ def test_draws_are_compared_where_there_are_several():
     table = draws.table(found)
     assert table.loc[(20, "best")].tolist() == ["80.00 ± 0.00 (2), 1 missed a class", "98.50 ± 0.71 (2)"]
     assert draws.sentences(found) == "- `best` with typical instead of random labels, in points: +18.50 with 20."
-    assert draws.figure(found).axes
+    assert "2 seeds, 400 test images" in draws.figure(found).get_suptitle()
 
 
 def test_wrong_labels_cost_what_the_same_seeds_lose():
@@ -45,7 +46,7 @@ def test_wrong_labels_cost_what_the_same_seeds_lose():
     assert label_noise.table(found).index.tolist() == ["0 %", "10 %"]
     assert words.flat(label_noise.table(found)).columns.tolist() == ["best, M = 50"]
     assert label_noise.sentences(found) == "- `best` with 50 labels loses, in points: 15.00 at 10 %."
-    assert label_noise.figure(found).axes
+    assert "2 seeds, 400 test images" in label_noise.figure(found).axes[0].get_title()
 
 
 def test_an_estimate_counts_every_label_once_and_needs_all_folds():
@@ -59,8 +60,10 @@ def test_an_estimate_counts_every_label_once_and_needs_all_folds():
     assert (found.loc[0, "low"], found.loc[0, "high"]) == intervals.proportion(47, 52) and len(folds) == FOLDS
     table = cross_validation.table(found)
     assert table.loc[("best", 52), "estimated"] == "90.38" and table.iloc[0, -1] == "0 of 1"
-    assert cross_validation.sentences(found) == "0 of 1 intervals contain the accuracy on the test images."
-    assert cross_validation.figure(found).axes
+    low, high = (f"{100 * bound:.2f}" for bound in intervals.proportion(47, 52))
+    assert table.loc[("best", 52), "95 % interval"] == f"{low} to {high}"
+    assert cross_validation.sentences(found) == "0 of 1 intervals contain the accuracy on the 400 test images."
+    assert "on 400 test images" in cross_validation.figure(found).get_suptitle()
 
 
 def test_nothing_to_compare_is_an_empty_table():

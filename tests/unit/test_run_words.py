@@ -1,16 +1,41 @@
 """The sentences about one run."""
 
 import html
+from types import SimpleNamespace
 
 import torch
 
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.studies import run_words
+from ssl_core.recipes import RECIPES
+from ssl_core.train import Evaluation
+
+
+def evaluation(confusion, nll=0.1):
+    """An evaluation of which the first column of `confusion` is right, and no more is known."""
+    confusion = torch.tensor(confusion)
+    correct = torch.cat([torch.arange(int(row.sum())) < row[i] for i, row in enumerate(confusion)])
+    return Evaluation(torch.zeros(len(correct), confusion.shape[1]), correct, confusion, nll)
+
+
+def test_the_result_of_a_run_says_how_many_images_it_was_tested_on():
+    said = run_words.run_sentences(Run(50, "best", 0), evaluation([[20, 0], [20, 0]]), evaluation([[20, 0], [0, 20]]), 60, [])
+    assert "**100.00 %** of the 40 test images correctly (95 % interval: 91.24 to 100.00), against 50.00 % before" in said
+
+
+def test_a_class_without_a_test_image_has_no_recall():
+    trained = evaluation([[3, 1, 0], [0, 1, 0], [0, 0, 0]])
+    training = SimpleNamespace(recipe=RECIPES["published"])
+    result = SimpleNamespace(training=training, untrained=trained, trained=trained, held_out=None)
+    said = run_words.metrics_list(result, ("a", "b", "c"))
+    assert "- recall of each class, per cent of its test images: a 75.0 of 4, b 100.0 of 1\n- without a test image: c" in said
+    assert "nan" not in said
 
 
 def test_names_of_others_are_no_markup():
     name = '<script>alert("1")</script> [x](y) **b** | $z$'
-    said = run_words.run_sentences(Run(50, "best", 0), 0.1, 0.9, 60, [name])
+    untrained, trained = (evaluation([[right, 40 - right]]) for right in (10, 40))
+    said = run_words.run_sentences(Run(50, "best", 0), untrained, trained, 60, [name])
     assert not set("<>[]*|$()") & set(said.split("No label covers ")[1].split(": the network")[0])
     assert html.unescape(said).count(name) == 1
 

@@ -50,7 +50,8 @@ def figure(changes: pd.DataFrame) -> Figure:
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_title(f"`{baseline}` …", loc="left", fontsize=10)
     axes.flat[0].legend(fontsize=8)
-    axes.flat[-1].set_xlabel("points of test accuracy gained (bars: one standard deviation over seeds)")
+    tested = words.tested(changes["n_test"])
+    axes.flat[-1].set_xlabel(f"points of accuracy gained on {tested} (bars: one standard deviation over seeds)")
     return drawn
 
 
@@ -80,7 +81,8 @@ def sentences(changes: pd.DataFrame) -> str:
             points = [f"`{row.recipe}` {100 * row.mean:+.2f}" for row in rows[chosen].itertuples()]
             if points:
                 lines.append(f"- With {n} labels these {verdict} accuracy, in points: {', '.join(points)}.")
-    ending = "All other changes may be chance: their 95 % interval includes zero, or there is one seed."
+    interval = f"95 % interval, over seeds and the {words.tested(changes['n_test'])}, includes zero"
+    ending = f"All other changes may be chance: their {interval}, or there is one seed."
     return "\n".join([*lines, f"\n{ending}"])
 
 

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from . import intervals, learning_curve
-from .cost import Prices, best_value, resampled
+from . import intervals, learning_curve, words
+from .cost import Prices, best_value
 from .forecast import LEVEL, accuracies, forecast
 from .unlabeled_gain import BASELINE
 from .words import rounded
@@ -20,8 +20,8 @@ SURE = 0.9  # the probability with which a target should be reached
 
 
 def answers(runs: pd.DataFrame, prices: Prices | None, target: float, baseline: str = BASELINE) -> dict:
-    """The content of `answers.json`: `best_value_n_labels`, and by recipe `target_n_labels`, `labels_saved` and
-    `forecast`.
+    """The content of `answers.json`: `n_test`, `best_value_n_labels`, and by recipe `target_n_labels`, `labels_saved`
+    and `forecast`.
 
     An answer that the runs cannot give is `{"left_out": reason}`.
     """
@@ -35,6 +35,7 @@ def answers(runs: pd.DataFrame, prices: Prices | None, target: float, baseline: 
     names = sorted(runs["recipe"].unique())
     return _without_nan(
         {
+            "n_test": learning_curve.n_test(runs),
             "best_value_n_labels": attempt(lambda: best_value(runs, _checked(prices))),
             "target_n_labels": {name: attempt(partial(reach, runs, name, target)) for name in names},
             "labels_saved": {name: attempt(partial(saved, runs, name, baseline)) for name in names if name != baseline},
@@ -53,17 +54,21 @@ def reach(runs: pd.DataFrame, recipe: str, target: float) -> dict:
     """The smallest number of labels with which a new run is at least `target` accurate with probability `SURE`.
 
     `value` is None if no measured size is; `chance` maps sizes to the probability. `low` and `high` bound the smallest
-    size whose *mean* reaches the target, over 1000 bootstrap samples of the seeds; None beyond the largest size.
+    size whose *mean* reaches the target, over the samples of `intervals.resampled`; None beyond the largest size.
+    Raises ValueError for a target that is none, that so few test images cannot show, or if every size has one seed.
     """
     if not isinstance(target, int | float) or not 0 < target <= 1:
         raise ValueError(f"target_accuracy={target!r}: must be a number above 0, to 1")
     by_size = accuracies(runs, recipe)
-    tested = learning_curve.n_test(runs)
-    chance = {n: intervals.chance_to_reach(values, target, tested) for n, values in by_size.items()}
+    images = learning_curve.n_test(runs)
+    if (most := intervals.chance_to_reach(np.ones(2), target, images)) < SURE:
+        few = f"{words.tested([images])} can't show {100 * target:g} %"
+        raise ValueError(f"{few}: with all of them right, its probability would be {most:.2f}, and must be {SURE:g}")
+    chance = {n: intervals.chance_to_reach(values, target, images) for n, values in by_size.items()}
     if all(math.isnan(c) for c in chance.values()):
         raise ValueError(f"one seed at each size of {recipe}: the spread of runs, and so any probability, is not known")
     sure = [n for n, c in chance.items() if c >= SURE]
-    reached = np.array([resampled(values) >= target for values in by_size.values()])
+    reached = intervals.resampled(list(by_size.values()), images) >= target
     sizes = np.array([*by_size, np.inf])
     first = sizes[np.vstack([reached, np.ones(reached.shape[1], bool)]).argmax(axis=0)]
     low, high = _bounds(first)
@@ -73,19 +78,17 @@ def reach(runs: pd.DataFrame, recipe: str, target: float) -> dict:
 def saved(runs: pd.DataFrame, recipe: str, baseline: str) -> dict:
     """By number of labels: the labels that `baseline` needs for the accuracy of `recipe` (`value`), with an interval.
 
-    The interval is of 1000 bootstrap samples of the seeds; None stands for more than the largest measured size.
+    The interval is over the samples of `intervals.resampled`; None stands for more than the largest measured size.
     """
     if baseline not in set(runs["recipe"]):
         raise ValueError(f"no run of {baseline} to compare {recipe} with")
-    reference = accuracies(runs, baseline)
-    again = pd.DataFrame({n: resampled(values) for n, values in reference.items()})
+    reference, own = accuracies(runs, baseline), accuracies(runs, recipe)
+    samples = intervals.resampled([*reference.values(), *own.values()], learning_curve.n_test(runs))
+    again = [pd.Series(column, index=reference) for column in samples[: len(reference)].T]
     mean = pd.Series({n: values.mean() for n, values in reference.items()})
     matches = {}
-    for n, values in accuracies(runs, recipe).items():
-        # In reverse, or the bootstrap samples of the two recipes would be drawn in step.
-        samples = resampled(values)[::-1]
-        pairs = zip(samples, (row for _, row in again.iterrows()), strict=True)
-        needed = [learning_curve.labels_to_match(row, accuracy) for accuracy, row in pairs]
+    for (n, values), others in zip(own.items(), samples[len(reference) :], strict=True):
+        needed = [learning_curve.labels_to_match(row, accuracy) for accuracy, row in zip(others, again, strict=True)]
         low, high = _bounds(np.nan_to_num(needed, nan=np.inf))
         value = learning_curve.labels_to_match(mean, values.mean())
         matches[n] = {"value": _whole(value), "low": low, "high": high}
@@ -115,7 +118,7 @@ def sentences(answers: dict, prices: Prices | None, baseline: str = BASELINE) ->
         n = _of_interest(answers, name, answer["next_100"], max(answer["next_100"]))
         value, low, high = (100 * answer["next_100"][n][bound] for bound in ("value", "low", "high"))
         lines.append(f"- *The next 100 labels* after {n} would add {value:.2f} points ({low:.2f} to {high:.2f}) with `{name}`.")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"\nThese answers rest on {words.tested([answers['n_test']])}."])
 
 
 def _cheapest(answer: dict, prices: Prices | None) -> str:

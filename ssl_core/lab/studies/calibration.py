@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from ..runs import records
 from ..runs.records import Record
 from . import intervals, learning_curve, words
 from .study import Results, Study
-from .style import accuracy_of_error, new_figure, order, style
+from .style import drawn_error, error_axis, new_figure, order, style
 
 Predictions = dict[tuple[str, int], dict[int, np.ndarray]]  # by (recipe, number of labels) and seed: (N, C)
 
@@ -55,10 +54,15 @@ def fewest(runs: pd.DataFrame, predictions: Predictions) -> int:
 
 
 def coverage(confidence: np.ndarray, correct: np.ndarray, accuracy: float) -> float:
-    """The largest share of the images, the most confident ones, that is answered with this `accuracy`; 0 if none is."""
+    """The largest share of the images, the most confident ones, of which this `accuracy` was measured; 0 if of none."""
     covered, reached = intervals.selective(confidence, correct)
     enough = np.flatnonzero(reached >= accuracy)
     return float(covered[enough[-1]]) if len(enough) else 0.0
+
+
+def images(answers: pd.DataFrame) -> int:
+    """The number of test images behind the answers of one recipe: each seed has all of them."""
+    return len(answers) // max(1, answers["seed"].nunique())
 
 
 def summarize(results: Results) -> pd.DataFrame:
@@ -80,7 +84,7 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
             "mean confidence": own["confidence"].mean(),
             "calibration error": error,
         }
-        rows[recipe] = {name: f"{100 * value:.2f}" for name, value in means.items()}
+        rows[recipe] = {name: f"{100 * value:.2f}" for name, value in means.items()} | {"test images": f"{images(own):,}"}
     return pd.DataFrame(rows).T.rename_axis("recipe")
 
 
@@ -90,22 +94,22 @@ def figure(answers: pd.DataFrame) -> Figure:
     for recipe in sorted(answers["recipe"].unique(), key=order):
         own = answers[answers["recipe"] == recipe]
         _draw_calibration(left, own["confidence"], own["correct"], recipe)
-        _draw_coverage(right, own["confidence"], own["correct"], recipe)
+        _draw_coverage(right, own, recipe)
     left.plot([0, 1], [0, 1], color="black", linewidth=1)
     left.set(xlabel="confidence (mean of a bin)", ylabel="accuracy (of the bin)", title="Calibration")
     for handle in left.legend(fontsize=8).legend_handles:
         handle.set(sizes=[30])
     right.set_xlim(50, 100.5)
-    right.set_yscale("log")
-    lowest = min(np.min(line.get_ydata()[line.get_xdata() >= 50]) for line in right.lines)
-    right.set_ylim(max(0.009, min(0.1, lowest)), None)
-    right.invert_yaxis()
-    right.yaxis.set_major_formatter(FuncFormatter(accuracy_of_error))
+    n_test = min(images(own) for _, own in answers.groupby("recipe"))
+    lowest = min(line.get_ydata().min() for line in right.lines)
+    right.set_ylim(bottom=max(0.009, 0.8 * lowest))  # of many test images, the few least doubtful mistakes are cut off
+    error_axis(right, n_test)
     right.set(xlabel="answered (% of the test images, the most confident first)", ylabel="accuracy on these (%)")
     right.set_title("Accuracy if the network may abstain")
     right.legend(fontsize=8)
     counts = answers.groupby("recipe")["seed"].nunique()
-    drawn.suptitle(f"With {answers['n_labels'].iloc[0]} labels ({words.seeds(counts)})", fontsize=11)
+    said = f"{words.seeds(counts)}, {words.tested([n_test])}"
+    drawn.suptitle(f"With {answers['n_labels'].iloc[0]} labels ({said})", fontsize=11)
     return drawn
 
 
@@ -118,23 +122,30 @@ def _draw_calibration(axis: Axes, confidence: pd.Series, correct: pd.Series, rec
     axis.scatter(bins["confidence"], bins["accuracy"], areas, color=look["color"], marker=look["marker"], label=label)
 
 
-def _draw_coverage(axis: Axes, confidence: pd.Series, correct: pd.Series, recipe: str) -> None:
-    covered, accuracy = intervals.selective(confidence, correct)
-    look = style(recipe)
-    error = (100 * (1 - accuracy)).clip(min=0.01)  # a logarithmic axis has no zero
-    axis.plot(100 * covered, error, color=look["color"], linestyle=look["linestyle"], label=recipe)
+def _draw_coverage(axis: Axes, own: pd.DataFrame, recipe: str) -> None:
+    covered, accuracy = intervals.selective(own["confidence"], own["correct"])
+    shown, look = covered >= 0.5, style(recipe)  # the axis begins there, and its limits follow from what is drawn
+    error = drawn_error(accuracy[shown], images(own))
+    axis.plot(100 * covered[shown], error, color=look["color"], linestyle=look["linestyle"], label=recipe)
 
 
 def sentences(answers: pd.DataFrame, accuracies: Iterable[float] = ACCURACIES) -> str:
-    """The share of the images that each recipe answers with each of `accuracies`, if it may abstain, Markdown."""
+    """The share of the images that each recipe answers with each of `accuracies`, if it may abstain, Markdown.
+
+    Without an accuracy that so few test images cannot show, even if all are answered correctly; see intervals.threshold.
+    """
     lines = []
     for (recipe, n_labels), own in answers.groupby(["recipe", "n_labels"], sort=False):
-        shares = []
-        for accuracy in accuracies:
+        n, shares = images(own), []
+        for accuracy in sorted(accuracies):
+            perfect = intervals.threshold(np.ones(n), np.ones(n, bool), accuracy)
+            if np.isinf(perfect.value):
+                shares.append(perfect.sentence())
+                break  # nor a higher one
             share = coverage(own["confidence"], own["correct"], accuracy)
-            most = f"the most confident **{100 * share:.1f} %**" if share else "no image"
+            most = f"the most confident **{100 * share:.1f} %** of {words.tested([n])}" if share else "no image"
             shares.append(f"{100 * accuracy:g} % accuracy on {most}")
-        lines.append(f"- `{recipe}` with {n_labels} labels: {', '.join(shares)}.")
+        lines.append(f"- `{recipe}` with {n_labels} labels: {'; '.join(shares)}.")
     return "\n".join(lines)
 
 
@@ -145,7 +156,8 @@ STUDY = Study(
     summarize=summarize,
     nothing="No run kept its predictions.",
     table=table,
-    note="All test images and seeds, per cent. *Calibration error*: the expected calibration error, in points.",
+    note="All test images and seeds, per cent. *Calibration error*: the expected calibration error, in points; with few "
+    "test images chance alone makes it large.",
     figure=figure,
     reading="Left: on the diagonal a network is right as often as its confidence says; below it, it is overconfident."
     " The error is the expected calibration error, the mean gap over all answers (15 bins). The area of a "

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from . import calibration, intervals, learning_curve
+from . import calibration, intervals, learning_curve, words
 from .calibration import Predictions
 from .study import Results, Study
 
@@ -21,7 +21,7 @@ def disagreements(predictions: Predictions, y: np.ndarray, one: str, two: str) -
             correct = [p.argmax(axis=1) == y for p in (by_seed[seed], predictions[two, n][seed])]
             rows.append([n, seed, *intervals.mcnemar(*correct)])
     table = pd.DataFrame(rows, columns=["n_labels", "seed", "only_one", "only_two", "p"])
-    return table.assign(one=one, two=two)
+    return table.assign(one=one, two=two, n_test=len(y))
 
 
 def summarize(results: Results) -> pd.DataFrame:
@@ -37,14 +37,15 @@ def sentences(pairs: pd.DataFrame, level: float = 0.05) -> str:
     better, worse = (
         int((sure & more).sum()) for more in (pairs["only_one"] > pairs["only_two"], pairs["only_one"] < pairs["only_two"])
     )
-    counts = f"Of {len(pairs)} pairs of runs `{one}` is better in **{better}** and `{two}` in **{worse}**"
+    pair = f"{len(pairs)} pairs of runs, on {words.tested(pairs['n_test'])},"
+    counts = f"Of {pair} `{one}` is better in **{better}** and `{two}` in **{worse}**"
     return f"{counts}, by more than chance explains (p below {level:g}); in {len(pairs) - better - worse} neither."
 
 
 def table(pairs: pd.DataFrame) -> pd.DataFrame:
     """A row for each pair of runs."""
     one, two = pairs[["one", "two"]].iloc[0]
-    rows = pairs.drop(columns=["one", "two"]).assign(p=["< 0.001" if p < 0.001 else f"{p:.3f}" for p in pairs["p"]])
+    rows = pairs.drop(columns=["one", "two", "n_test"]).assign(p=["< 0.001" if p < 0.001 else f"{p:.3f}" for p in pairs["p"]])
     names = {"n_labels": "labels M", "only_one": f"only {one} is right", "only_two": f"only {two} is right"}
     return rows.rename(columns=names | {"p": "p-value (McNemar)"}).set_index("labels M")
 

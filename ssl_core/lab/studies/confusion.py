@@ -66,7 +66,9 @@ def figure(counts: pd.DataFrame) -> Figure:
             axis.set_title(f"{recipe}, M = {n}\n{100 * np.trace(cells) / cells.sum():.1f} %", fontsize=9)
             axis.tick_params(labelsize=7)
             axis.label_outer()
-    drawn.suptitle(f"Confusion matrices ({words.seeds(counts['seeds'])}), and test accuracy", fontsize=11)
+    images = counts.groupby(["recipe", "n_labels"])["count"].sum() / counts.groupby(["recipe", "n_labels"])["seeds"].first()
+    said = f"{words.seeds(counts['seeds'])}, {words.tested(images.round().astype(int))}"
+    drawn.suptitle(f"Confusion matrices ({said}), and test accuracy", fontsize=11)
     return drawn
 
 

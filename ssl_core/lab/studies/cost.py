@@ -11,11 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from . import learning_curve, words
+from . import intervals, learning_curve, words
 from .study import Results, Study
 from .style import label_axis, new_figure, order, style
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ def costs(runs: pd.DataFrame, prices: Prices) -> pd.DataFrame:
     nothing.
     """
     grouped = runs.groupby(["recipe", "n_labels"])
-    table = grouped.agg(accuracy=("accuracy", "mean"), seconds=("seconds", "mean"), n=("seed", "nunique")).reset_index()
+    columns = {"accuracy": ("accuracy", "mean"), "seconds": ("seconds", "mean"), "n": ("seed", "nunique")}
+    table = grouped.agg(**columns, n_test=("n_test", "min")).reset_index()
     table["labels"] = table["n_labels"] * prices.label
     table["computing"] = table["seconds"] / 3600 * prices.compute_per_hour
     table["errors"] = (1 - table["accuracy"]) * prices.future_images * prices.cost_per_error
@@ -67,29 +66,22 @@ def costs(runs: pd.DataFrame, prices: Prices) -> pd.DataFrame:
 
 
 def best_value(runs: pd.DataFrame, prices: Prices, level: float = 0.9) -> dict[str, dict]:
-    """By recipe: the number of labels with the lowest total, that `total`, and an interval for other seeds.
+    """By recipe: the number of labels with the lowest total, that `total`, and an interval for other seeds and test images.
 
-    `low` and `high` bound the cheapest size over 1000 bootstrap samples of the seeds of each size; they equal the value
-    where every size has one seed.
+    `low` and `high` bound the cheapest size over the samples of `intervals.resampled`.
     """
-    answers = {}
+    answers, images = {}, learning_curve.n_test(runs)
     for recipe, rows in runs.groupby("recipe"):
         table = costs(rows, prices)
         cheapest = table.loc[table["total"].idxmin()]
         sizes, fixed = table["n_labels"].to_numpy(), (table["labels"] + table["computing"]).to_numpy()
-        errors = [resampled(1 - rows.loc[rows["n_labels"] == n, "accuracy"].to_numpy()) for n in sizes]
-        totals = fixed[:, None] + np.array(errors) * prices.future_images * prices.cost_per_error
+        accuracies = intervals.resampled([rows.loc[rows["n_labels"] == n, "accuracy"].to_numpy() for n in sizes], images)
+        totals = fixed[:, None] + (1 - accuracies) * prices.future_images * prices.cost_per_error
         choices = sizes[totals.argmin(axis=0)]
         low, high = np.quantile(choices, [(1 - level) / 2, (1 + level) / 2], method="nearest")
         value, total = int(cheapest["n_labels"]), float(cheapest["total"])
         answers[recipe] = {"value": value, "low": int(low), "high": int(high), "total": total}
     return answers
-
-
-def resampled(values: np.ndarray) -> np.ndarray:
-    """Means (RESAMPLES,) of bootstrap samples of `values`; the same samples every time."""
-    draws = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    return np.asarray(values)[draws].mean(axis=1)
 
 
 def summarize(results: Results, prices: Prices | None = None) -> pd.DataFrame:
@@ -99,7 +91,7 @@ def summarize(results: Results, prices: Prices | None = None) -> pd.DataFrame:
 
 def table(costs: pd.DataFrame) -> pd.DataFrame:
     """A row for each recipe and number of labels."""
-    rows = costs.set_index(["recipe", "n_labels"]).drop(columns=["seconds", "n"]).rename_axis(["recipe", "labels M"])
+    rows = costs.set_index(["recipe", "n_labels"]).drop(columns=["seconds", "n", "n_test"]).rename_axis(["recipe", "labels M"])
     return rows.map(lambda value: "–" if np.isnan(value) else f"{value:.3f}")
 
 
@@ -112,13 +104,16 @@ def figure(costs: pd.DataFrame) -> Figure:
         cheapest = rows.loc[rows["total"].idxmin()]
         ring = {"markersize": 15, "fillstyle": "none", "color": style(recipe)["color"]}
         axis.plot(cheapest["n_labels"], cheapest["total"], "o", **ring)
+    few = costs["total"].max() < 100 * costs["labels"].min()  # powers of ten, too few for ticks
     labels = costs.drop_duplicates("n_labels").sort_values("n_labels")
     axis.plot(labels["n_labels"], labels["labels"], color="black", linewidth=1, label="the labels alone")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(FuncFormatter(lambda money, _: f"{money:g}"))
+    axis.yaxis.set_minor_formatter(FuncFormatter(lambda money, _: f"{money:g}" if few and f"{money:e}"[0] in "235" else ""))
     label_axis(axis, costs["n_labels"])
     axis.set_ylabel("total cost (in the unit of the prices)")
-    axis.set_title(f"Total cost by number of labels (means of {words.seeds(costs['n'])}); a ring marks the cheapest")
+    counts = f"means of {words.seeds(costs['n'])}, {words.tested(costs['n_test'])}"
+    axis.set_title(f"Total cost by number of labels ({counts}); a ring marks the cheapest", fontsize=11)
     axis.legend()
     return drawn
 

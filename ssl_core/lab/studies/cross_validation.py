@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from ssl_core.datasets.checks import FOLDS
 
-from . import intervals
+from . import intervals, words
 from .study import Grid, Results, Study, page_table
 from .style import new_figure, order, style
 
@@ -17,8 +17,8 @@ def cross_validated(runs: pd.DataFrame) -> pd.DataFrame:
     """The accuracy estimated from the labels, and the truth: a row for each run whose folds were all held out.
 
     `recipe`, `n_labels`, `seed`; `estimate`, the share of the M labels that were predicted correctly while they were
-    held out, with Wilson's 95 % interval `low` to `high`; and `truth`, the test accuracy of the network that learned
-    from all M labels.
+    held out, with Wilson's 95 % interval `low` to `high`; and `truth`, the accuracy on `n_test` test images of the
+    network that learned from all M labels.
     """
     rows = []
     for (recipe, n_labels, seed), group in runs.groupby(["recipe", "n_labels", "seed"]):
@@ -28,8 +28,10 @@ def cross_validated(runs: pd.DataFrame) -> pd.DataFrame:
         sizes = np.array([len(range(fold - 1, n_labels, FOLDS)) for fold in parts["fold"]])
         correct = round(float((parts["held_out"] * sizes).sum()))
         low, high = intervals.proportion(correct, int(sizes.sum()))
-        rows.append([recipe, n_labels, seed, correct / sizes.sum(), low, high, whole["accuracy"].iloc[0]])
-    return pd.DataFrame(rows, columns=["recipe", "n_labels", "seed", "estimate", "low", "high", "truth"])
+        truth = whole[["accuracy", "n_test"]].iloc[0]
+        rows.append([recipe, n_labels, seed, correct / sizes.sum(), low, high, *truth])
+    columns = ["recipe", "n_labels", "seed", "estimate", "low", "high", "truth", "n_test"]
+    return pd.DataFrame(rows, columns=columns).astype({"n_test": int})
 
 
 def summarize(results: Results) -> pd.DataFrame:
@@ -45,8 +47,8 @@ def table(estimates: pd.DataFrame) -> pd.DataFrame:
         error = (group["estimate"] - group["truth"]).abs().mean()
         figures = [f"{100 * x:.2f}" for x in (group["estimate"].mean(), group["truth"].mean(), error)]
         inside = ((group["low"] <= group["truth"]) & (group["truth"] <= group["high"])).sum()
-        half_width = 50 * (group["high"] - group["low"]).mean()
-        rows.append([recipe, n, *figures, f"± {half_width:.2f}", f"{inside} of {len(group)}"])
+        interval = " to ".join(f"{100 * group[bound].mean():.2f}" for bound in ("low", "high"))
+        rows.append([recipe, n, *figures, interval, f"{inside} of {len(group)}"])
     columns = ["recipe", "labels M", "estimated", "on the test images", "mean error", "95 % interval", "covered"]
     return pd.DataFrame(rows, columns=columns).set_index(["recipe", "labels M"])
 
@@ -71,14 +73,15 @@ def figure(estimates: pd.DataFrame) -> Figure:
         axis.margins(x=0.2)
         axis.legend(loc="lower right")
     axes[0, 0].set_ylabel("accuracy (%)")
-    drawn.suptitle(f"Accuracy estimated from the labels alone ({FOLDS}-fold cross-validation), and test accuracy", fontsize=11)
+    tested = words.tested(estimates["n_test"])
+    drawn.suptitle(f"Accuracy estimated from the labels alone ({FOLDS}-fold cross-validation), and on {tested}", fontsize=11)
     return drawn
 
 
 def sentences(estimates: pd.DataFrame) -> str:
     """The number of intervals that contain the truth, Markdown."""
     inside = ((estimates["low"] <= estimates["truth"]) & (estimates["truth"] <= estimates["high"])).sum()
-    return f"{inside} of {len(estimates)} intervals contain the accuracy on the test images."
+    return f"{inside} of {len(estimates)} intervals contain the accuracy on the {words.tested(estimates['n_test'])}."
 
 
 STUDY = Study(

@@ -5,9 +5,9 @@ from matplotlib.figure import Figure
 
 from ssl_core.datasets.checks import DRAWS
 
-from . import words
+from . import learning_curve, words
 from .study import Grid, Results, Study
-from .style import error_axis, label_axis, new_figure, order
+from .style import drawn_error, error_axis, label_axis, new_figure, order
 
 GRID = (
     Grid("10 20 50 100", "supervised best", "0 1 2 3 4", draw="typical"),
@@ -28,6 +28,7 @@ def by_draw(runs: pd.DataFrame) -> pd.DataFrame:
         std=("accuracy", "std"),
         worst=("accuracy", "min"),
         n=("seed", "nunique"),
+        n_test=("n_test", "min"),
         missed=("missing_classes", lambda missing: int((missing > 0).sum())),
     ).reset_index()
     several = table.groupby(["recipe", "n_labels"])["draw"].transform("size") > 1
@@ -51,20 +52,21 @@ def table(draws: pd.DataFrame) -> pd.DataFrame:
 
 def figure(draws: pd.DataFrame) -> Figure:
     """Accuracy over the number of labels, a line for each draw, a panel for each recipe."""
-    names = sorted(draws["recipe"].unique(), key=order)
+    names, images = sorted(draws["recipe"].unique(), key=order), learning_curve.n_test(draws)
     drawn, axes = new_figure(5 * len(names), 3.6, 1, len(names))
-    for axis, name in zip(axes.flat, names, strict=True):
-        for draw, rows in draws[draws["recipe"] == name].groupby("draw", observed=True):
+    for axis, recipe in zip(axes.flat, names, strict=True):
+        for draw, rows in draws[draws["recipe"] == recipe].groupby("draw", observed=True):
             marker, line, color = LOOKS[draw]
-            error, worst = 100 * (1 - rows["mean"]), 100 * (1 - rows["worst"])
+            error, worst = (drawn_error(rows[name], images) for name in ("mean", "worst"))
             axis.plot(rows["n_labels"], error, marker=marker, linestyle=line, color=color, label=draw)
             axis.fill_between(rows["n_labels"], error, worst, color=color, alpha=0.15, linewidth=0)
-        axis.set_title(name)
-        error_axis(axis)
+        axis.set_title(recipe)
+        error_axis(axis, images)
         label_axis(axis, draws["n_labels"])
         axis.legend(title="selection of the labels")
     axes[0, 0].set_ylabel("test accuracy (%)")
-    drawn.suptitle(f"Accuracy by selection of the labelled images ({words.seeds(draws['n'])})", fontsize=11)
+    counts = f"{words.seeds(draws['n'])}, {words.tested(draws['n_test'])}"
+    drawn.suptitle(f"Accuracy by selection of the labelled images ({counts})", fontsize=11)
     return drawn
 
 

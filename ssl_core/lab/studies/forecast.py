@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from ssl_core.datasets import describe
 
-from . import learning_curve
+from . import learning_curve, words
 from .intervals import Estimate, Forecast
 from .study import Results, Study
-from .style import error_axis, label_axis, new_figure, order, style
+from .style import drawn_error, error_axis, label_axis, new_figure, order, style
 
 FORECAST_FROM = 500  # labels: the forecast that checks itself is fitted to runs with at most so many
 LEVEL = 0.9  # of the intervals
@@ -105,17 +105,18 @@ def _draw(axis: Axes, runs: pd.DataFrame, recipe: str) -> None:
     measured, law = accuracies(runs, recipe), fitted(runs, recipe)
     sizes, color = np.geomspace(min(measured), max(measured), 25), style(recipe)["color"]
     guesses = [law.accuracy(n, LEVEL) for n in sizes]
-    low, middle, high = (np.array([100 * getattr(guess, name) for guess in guesses]) for name in ("low", "mean", "high"))
-    axis.fill_between(sizes, 100 - low, 100 - high, color=color, alpha=0.2, label=f"{100 * LEVEL:g} % interval")
-    axis.plot(sizes, 100 - middle, color=color, label="forecast")
+    low, middle, high = (drawn_error([getattr(guess, name) for guess in guesses], law.n_test) for name in ("low", "mean", "high"))
+    axis.fill_between(sizes, low, high, color=color, alpha=0.2, label=f"{100 * LEVEL:g} % interval")
+    axis.plot(sizes, middle, color=color, label="forecast")
     for n, values in measured.items():
         fill = "full" if n in law.sizes else "none"
-        axis.plot([n] * len(values), 100 - 100 * values, "o", color=color, fillstyle=fill)
+        axis.plot([n] * len(values), drawn_error(values, law.n_test), "o", color=color, fillstyle=fill)
     axis.plot([], [], "o", color=color, label="a run that the law was fitted to")
     axis.plot([], [], "o", color=color, fillstyle="none", label="a run that it was not fitted to")
-    error_axis(axis)
+    error_axis(axis, law.n_test)
     label_axis(axis, runs["n_labels"])
-    axis.set(ylabel="test accuracy (%)", title=f"{recipe}: forecast from up to {FORECAST_FROM} labels")
+    tested = words.tested(runs["n_test"])
+    axis.set(ylabel="test accuracy (%)", title=f"{recipe}: forecast from up to {FORECAST_FROM} labels ({tested})")
     axis.legend(fontsize=8, loc="lower right")
     axis.label_outer()
 

@@ -14,7 +14,7 @@ def by_label_noise(runs: pd.DataFrame) -> pd.DataFrame:
     """For each recipe and size that was run with label noise, a row for each fraction of wrong labels.
 
     `mean`, `std` and `n` describe the accuracy of the seeds that were run with correct labels and with each fraction;
-    `loss` is their mean loss of accuracy.
+    `loss` is their mean loss of accuracy, on `n_test` test images.
     """
     rows = []
     for (recipe, n_labels), group in runs.groupby(["recipe", "n_labels"]):
@@ -23,8 +23,8 @@ def by_label_noise(runs: pd.DataFrame) -> pd.DataFrame:
             continue
         for fraction, values in by_seed.items():
             loss = (by_seed[0.0] - values).mean()
-            rows.append([recipe, n_labels, fraction, values.mean(), values.std(), len(values), loss])
-    return pd.DataFrame(rows, columns=["recipe", "n_labels", "label_noise", "mean", "std", "n", "loss"])
+            rows.append([recipe, n_labels, fraction, values.mean(), values.std(), len(values), loss, group["n_test"].min()])
+    return pd.DataFrame(rows, columns=["recipe", "n_labels", "label_noise", "mean", "std", "n", "loss", "n_test"])
 
 
 def summarize(results: Results) -> pd.DataFrame:
@@ -52,7 +52,8 @@ def figure(noise: pd.DataFrame) -> Figure:
     most = 100 * noise["label_noise"].max()
     axis.plot([0, most], [100, 100 - most], color="black", linewidth=0.8, linestyle=":", label="as accurate as its labels")
     axis.set(xlabel="wrong labels (%)", ylabel="test accuracy (%)")
-    axis.set_title(f"Accuracy with wrong labels ({words.seeds(noise['n'])}; bars: standard deviation)")
+    counts = f"{words.seeds(noise['n'])}, {words.tested(noise['n_test'])}"
+    axis.set_title(f"Accuracy with wrong labels ({counts}; bars: standard deviation)", fontsize=11)
     axis.legend()
     return drawn
 

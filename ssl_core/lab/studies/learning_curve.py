@@ -11,7 +11,7 @@ from ssl_core.recipes import RECIPES
 
 from . import intervals, words
 from .study import Grid, Results, Study
-from .style import error_axis, label_axis, new_figure, order, style
+from .style import drawn_error, error_axis, label_axis, new_figure, order, style
 
 GRID = (
     Grid("6000 2000 1000 500 250 100 50", "supervised published best", "0 1 2 3 4"),
@@ -19,6 +19,7 @@ GRID = (
     Grid("10 20", "supervised published best", "0 1 2 3 4", draw="class-balanced"),
 )
 WORTH = 0.005  # accuracy per doubling of the labels: below it, more labels are not called worth their price
+FEW_IMAGES = 1000  # with fewer test images, the pages say what these can show
 FEW = {10: "10, one a class", 20: "20, two a class"}  # of so few labels the pages show class-balanced draws
 PRINTED = {"6000": "98.28", "500": "“95 plus”", "50": "“the lowest”"}  # by the report
 # The highest published accuracies on MNIST, of larger networks too; outputs/reference/README.md names the sources.
@@ -40,22 +41,22 @@ def curve(runs: pd.DataFrame) -> pd.DataFrame:
     `std` is the sample's (n − 1) and NaN for a single seed; `low` and `high` bound the mean by `intervals.accuracy`, 95
     %.
     """
-    grouped, tested = runs.groupby(["recipe", "n_labels"], sort=True), n_test(runs)
+    grouped, images = runs.groupby(["recipe", "n_labels"], sort=True), n_test(runs)
     return grouped.agg(
         mean=("accuracy", "mean"),
         std=("accuracy", "std"),
-        low=("accuracy", lambda values: intervals.accuracy(values, n_test=tested).low),
-        high=("accuracy", lambda values: intervals.accuracy(values, n_test=tested).high),
+        low=("accuracy", lambda values: intervals.accuracy(values, n_test=images).low),
+        high=("accuracy", lambda values: intervals.accuracy(values, n_test=images).high),
         n=("seed", "nunique"),
-        n_test=("n_test", "first"),
+        n_test=("n_test", "min"),
         nll=("nll", "mean"),
         seconds=("seconds", "mean"),
     ).reset_index()
 
 
 def n_test(runs: pd.DataFrame) -> int:
-    """The number of test images; of no runs that of MNIST."""
-    return int(runs["n_test"].iloc[0]) if len(runs) else intervals.N_TEST
+    """The number of test images, the smallest if it differs among the runs; of no runs that of MNIST."""
+    return int(runs["n_test"].min()) if len(runs) else intervals.N_TEST
 
 
 def means(curve: pd.DataFrame, recipe: str) -> pd.Series:
@@ -68,6 +69,7 @@ def labels_to_match(means: pd.Series, accuracy: float) -> float:
 
     `means` maps numbers of labels to mean accuracy. NaN if no measured size reaches it; the smallest size if that does.
     """
+    accuracy -= 1e-9  # equal means may differ in their last digits
     means = means.sort_index()
     sizes, values = np.log(means.index.to_numpy(float)), np.maximum.accumulate(means.to_numpy())
     if accuracy > values[-1]:
@@ -110,17 +112,18 @@ def figure(curve: pd.DataFrame) -> Figure:
     The vertical axis is logarithmic in the error: the step from 98 to 99 % is as tall as that from 96 to 98 %.
     """
     drawn, ((axis,),) = new_figure(7.5, 4.6)
+    images = n_test(curve)
     for recipe in sorted(curve["recipe"].unique(), key=order):
         rows = curve[curve["recipe"] == recipe]
-        error = 100 * (1 - rows["mean"])
-        # At most to an error of 0.01 points: a bar that reached zero would have no end on this axis.
-        bars = np.vstack([(100 * (rows["high"] - rows["mean"])).clip(upper=error - 0.01), 100 * (rows["mean"] - rows["low"])])
+        high, error, low = (drawn_error(rows[name], images) for name in ("high", "mean", "low"))
+        bars = np.vstack([error - high, np.maximum(low - error, 0)])
         axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **style(recipe))
     # Room for the bars of the best means; the bar of runs that differ wildly is cut off and does not squeeze the rest.
-    axis.set_ylim(bottom=max(axis.get_ylim()[0], 50 * (1 - curve["mean"].max())))
-    error_axis(axis)
+    axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.5 * drawn_error(curve["mean"].max(), images)))
+    error_axis(axis, images)
     label_axis(axis, curve["n_labels"])
-    axis.set_title(f"Accuracy by number of labels ({words.seeds(curve['n'])}; bars: 95 % interval)")
+    counts = f"{words.seeds(curve['n'])}, {words.tested(curve['n_test'])}"
+    axis.set_title(f"Accuracy by number of labels ({counts}; bars: 95 % interval)", fontsize=11)
     axis.set_ylabel("test accuracy (%), logarithmic in the error")
     axis.legend(loc="lower right")
     return drawn
@@ -142,8 +145,19 @@ def sentences(curve: pd.DataFrame) -> str:
     counts = set(curve["n"])
     seeds = "One seed only: differences of a few tenths of a point may be chance." if counts == {1} else ""
     seeds = seeds or f"Means over {words.seeds(counts)}."
-    tested = f"All accuracies are on the {n_test(curve):,} test images, which are evaluated once, after training."
-    return "\n".join([*lines, f"\n{seeds} {tested}"])
+    return "\n".join([*lines, f"\n{seeds} {_tested(curve)}"])
+
+
+def _tested(curve: pd.DataFrame) -> str:
+    """The number of test images, what so few can show, and that not all runs had the same."""
+    n, counts = n_test(curve), set(curve["n_test"])
+    said = [f"All accuracies are on the {words.tested(counts)}, which are evaluated once, after training."]
+    if len(counts) > 1:
+        said.append("**Not all runs had the same test images:** compare their accuracies with care.")
+    if n < FEW_IMAGES:
+        low = 100 * intervals.proportion(n, n)[0]
+        said.append(f"One image counts {100 / n:.2g} points, and the 95 % interval of a perfect score begins at {low:.1f} %.")
+    return " ".join(said)
 
 
 def _match(curve: pd.DataFrame) -> list[str]:
@@ -172,10 +186,14 @@ def verdict(curve: pd.DataFrame) -> str:
         if n == line.index[-1]:
             why = "the largest that was run; each doubling up to it still gains more" if len(line) > 1 else "the only one run"
         else:
-            why = f"it reaches {100 * line[n]:.2f} %, and {line.index[-1]} labels only {100 * line.iloc[-1]:.2f} %"
+            only = "only " if line[n] < line.iloc[-1] else ""
+            why = f"it reaches {100 * line[n]:.2f} %, and {line.index[-1]} labels {only}{100 * line.iloc[-1]:.2f} %"
         lines.append(f"- With `{recipe}`: **M = {n}**; {why}.")
     rule = f"The smallest M beyond which no larger one gains more than {100 * WORTH:g} points per doubling of the labels:"
-    return f"{rule}\n\n" + "\n".join(lines) + "\n\nThis threshold is a matter of taste: if mistakes cost you more, label more."
+    taste = "This threshold is a matter of taste: if mistakes cost you more, label more."
+    if 1 / (n := n_test(curve)) > WORTH:
+        taste += f" One of the {words.tested([n])} counts {100 / n:.2g} points: so few hardly show such a step."
+    return "\n\n".join([rule, "\n".join(lines), taste])
 
 
 def reference_table(results: Results) -> str:

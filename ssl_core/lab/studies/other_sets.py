@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from . import learning_curve
+from . import learning_curve, words
 from .study import Grid, Results, Study, page_table
 from .style import order
 
@@ -32,6 +32,12 @@ def table(curves: pd.DataFrame) -> pd.DataFrame:
     return rows[sorted(rows.columns, key=order, reverse=True)]
 
 
+def sentences(curves: pd.DataFrame) -> str:
+    """The number of test images of each data set, Markdown."""
+    counts = (f"{words.plain(name)}: {words.tested(curve['n_test'])}" for name, curve in curves.groupby("data"))
+    return f"Accuracies are on the test images of each data set ({'; '.join(counts)})."
+
+
 STUDY = Study(
     name="other_sets",
     question="How accurate are the recipes on other data sets?",
@@ -40,5 +46,6 @@ STUDY = Study(
     nothing="No other data set was run.",
     table=table,
     note="Test accuracy in per cent: mean ± standard deviation over seeds (number of seeds).",
+    sentences=sentences,
     markers={"other sets": page_table(summarize, table)},
 )

@@ -86,6 +86,6 @@ STUDY = Study(
     summarize=summarize,
     nothing="It takes runs of `published` on MNIST, the only data set of the report.",
     table=table,
-    note="Test accuracy in per cent, NLL in nats: mean ± standard deviation over seeds (number of seeds).",
+    note="Accuracy on MNIST's 10,000 test images in per cent, NLL in nats: mean ± standard deviation (number of seeds).",
     needs_records=True,
 )

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from ssl_core.experiment import Result
+from ssl_core.train import Evaluation
 
 from ..runs.spec import Run
-from .words import plain
+from . import intervals
+from .words import plain, tested
 
 
 def candidates_sentences(candidates: Tensor, y: Tensor) -> str:
@@ -49,19 +51,25 @@ def metrics_list(result: Result, classes: tuple[str, ...]) -> str:
     if views:
         once = 100 * list(result.test_accuracy.values())[-1]
         lines.append(f"- without test-time augmentation {once:.2f} %; the accuracy above averages {1 + views} views")
-    recall = ", ".join(f"{plain(c)} {100 * r:.1f}" for c, r in zip(classes, result.trained.recall.tolist(), strict=True))
-    lines.append(f"- recall of each class, per cent: {recall}")
+    counts, shares = result.trained.confusion.sum(dim=1).tolist(), result.trained.recall.tolist()
+    recall = [f"{plain(c)} {100 * r:.1f} of {n}" for c, r, n in zip(classes, shares, counts, strict=True) if n]
+    lines.append(f"- recall of each class, per cent of its test images: {', '.join(recall)}")
+    if untested := [plain(c) for c, n in zip(classes, counts, strict=True) if not n]:
+        lines.append(f"- without a test image: {', '.join(untested)}")
     if result.held_out:
         correct, n = int(result.held_out.correct.sum()), len(result.held_out.correct)
         lines.append(f"- on the labels held out: {correct}/{n} ({100 * result.held_out.accuracy:.2f} %)")
     return "\n".join(lines)
 
 
-def run_sentences(run: Run, untrained: float, trained: float, seconds: float, missing: list[str]) -> str:
-    """The result of one run; `untrained` and `trained` are accuracies, `missing` names the classes without a label."""
+def run_sentences(run: Run, untrained: Evaluation, trained: Evaluation, seconds: float, missing: list[str]) -> str:
+    """The result of one run, before and after training; `missing` names the classes without a label."""
+    right, n = int(trained.correct.sum()), len(trained.correct)
+    low, high = (f"{100 * bound:.2f}" for bound in intervals.proportion(right, n))
     sentences = [
-        f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained:.2f} %** of the test images"
-        f" correctly, against {100 * untrained:.2f} % before training, after {seconds:.0f} seconds."
+        f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained.accuracy:.2f} %** of the"
+        f" {tested([n])} correctly (95 % interval: {low} to {high}), against {100 * untrained.accuracy:.2f} % before"
+        f" training, after {seconds:.0f} seconds."
     ]
     if missing:
         sentences.append(f"No label covers {', '.join(map(plain, missing))}: the network cannot learn such a class.")

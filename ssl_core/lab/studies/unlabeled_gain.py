@@ -9,26 +9,27 @@ from .study import Results, Study
 from .style import label_axis, new_figure, order, points_axis, style
 
 BASELINE = "supervised"
-COLUMNS = ["n_labels", "mean", "std", "n", "low", "high"]
+COLUMNS = ["n_labels", "mean", "std", "n", "low", "high", "n_test"]
 
 
 def gain(runs: pd.DataFrame, recipe: str, baseline: str = BASELINE) -> pd.DataFrame:
     """Per number of labels: accuracy of `recipe` minus that of `baseline`, paired by seed: `mean`, `std`, `n` seeds.
 
-    `low` and `high` bound the mean by `intervals.paired`, 95 %; NaN for a single seed.
+    `low` and `high` bound the mean by `intervals.paired`, 95 %; NaN for a single seed. `n_test` counts the test images.
     """
     paired = runs.pivot_table(index=["n_labels", "seed"], columns="recipe", values="accuracy")
     if not {recipe, baseline} <= set(paired.columns):
         return pd.DataFrame(columns=COLUMNS)
     difference = (paired[recipe] - paired[baseline]).dropna()
-    grouped = difference.groupby("n_labels")
-    return grouped.agg(
+    grouped, images = difference.groupby("n_labels"), learning_curve.n_test(runs)
+    table = grouped.agg(
         mean="mean",
         std="std",
         n="count",
-        low=lambda d: intervals.paired(d).low,
-        high=lambda d: intervals.paired(d).high,
-    ).reset_index()
+        low=lambda d: intervals.paired(d, n_test=images).low,
+        high=lambda d: intervals.paired(d, n_test=images).high,
+    )
+    return table.reset_index().assign(n_test=images)
 
 
 def gains(runs: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
@@ -80,12 +81,13 @@ def figure(gains: pd.DataFrame) -> Figure:
     drawn, ((axis,),) = new_figure(7.5, 3.6)
     for recipe in sorted(gains["recipe"].unique(), key=order):
         rows = gains[gains["recipe"] == recipe]
-        bars = 100 * (rows["high"] - rows["mean"]).fillna(0)
+        bars = [100 * distance.fillna(0) for distance in (rows["mean"] - rows["low"], rows["high"] - rows["mean"])]
         axis.errorbar(rows["n_labels"], 100 * rows["mean"], yerr=bars, capsize=3, label=recipe, **style(recipe))
     axis.axhline(0, color="black", linewidth=1)
     points_axis(axis.yaxis, 1)
     label_axis(axis, gains["n_labels"])
-    axis.set_title(f"Gain from the unlabelled images over {baseline} ({words.seeds(gains['n'])}; bars: 95 % interval)")
+    counts = f"{words.seeds(gains['n'])}, {words.tested(gains['n_test'])}"
+    axis.set_title(f"Gain from the unlabelled images over {baseline} ({counts}; bars: 95 % interval)", fontsize=10)
     axis.set_ylabel(f"points above {baseline}")
     axis.legend()
     return drawn
@@ -103,7 +105,7 @@ def sentences(gains: pd.DataFrame) -> str:
         }
         parts = [f"{verdict}: {', '.join(_points(rows[chosen]))}" for verdict, chosen in verdicts.items() if chosen.any()]
         lines.append(f"- `{recipe}` against `{baseline}`, in points. {'. '.join(parts)}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"\nThe intervals are over the seeds and the {words.tested(gains['n_test'])}."])
 
 
 def _points(rows: pd.DataFrame) -> list[str]:
@@ -125,6 +127,7 @@ STUDY = Study(
     figure=figure,
     reading="A point above zero means that the recipe is more accurate than `supervised` on the same labelled images."
     " The axis is linear up to 1 point and logarithmic beyond. The bars are 95 % intervals of the mean "
-    "difference, paired by seed; if a bar excludes zero, chance alone rarely explains the difference.",
+    "difference, paired by seed, over seeds and test images; if a bar excludes zero, chance alone rarely explains "
+    "the difference.",
     sentences=sentences,
 )

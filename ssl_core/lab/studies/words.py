@@ -26,6 +26,12 @@ def seeds(counts: Collection[int]) -> str:
     return f"{ends} seed{'s' * (ends != '1')}"
 
 
+def tested(counts: Collection[int]) -> str:
+    """The number of test images, from those of several runs: `10,000 test images`, `20 to 40 test images`."""
+    ends = " to ".join(f"{n:,}" for n in dict.fromkeys((min(counts), max(counts))))
+    return f"{ends} test image{'s' * (ends != '1')}"
+
+
 def plain(text: str) -> str:
     """A text by others, such as the name of a class, for Markdown and HTML: nothing in it acts as markup."""
     return "".join(c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in text)
