@@ -12,7 +12,7 @@ from . import folder
 from .fetch import DataError
 from .info import MEAN, STD, DataSetInfo
 from .named import DATA_SETS, NamedSet
-from .names import not_a_folder
+from .names import is_archive, is_image, not_a_folder
 from .store import Arrays
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # of the project: an editable checkout
@@ -39,6 +39,8 @@ __all__ = [
 
 def check_name(name: object) -> None:
     """Raises ValueError unless `name` is that of a data set, or may be the path of a folder; the disk is not touched."""
+    if isinstance(name, str) and "/" not in name and (is_archive(name) or is_image(name)):
+        raise ValueError(f"data={name!r}: {not_a_folder(Path(name))}")
     if not isinstance(name, str) or (name not in DATA_SETS and "/" not in name):
         raise _unknown(name)
 

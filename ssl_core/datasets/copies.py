@@ -97,13 +97,13 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1) + 1e-9)
 
 
-def one_photo(files: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of files that Roboflow made of one photo, by their names: `x_jpg.rf.<hash>.jpg`."""
-    first: dict[str, int] = {}
+def one_photo(entries: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Pairs of files, given with their classes, that Roboflow made of one photo, by their names: `x_jpg.rf.<hash>.jpg`."""
+    first: dict[tuple[str, str], int] = {}
     pairs = []
-    for i, file in enumerate(files):
+    for i, (file, label) in enumerate(entries):
         if made := re.fullmatch(r"(.+)\.rf\.[0-9A-Za-z]{8,}", PurePosixPath(file).stem):
-            j = first.setdefault(made[1], i)
+            j = first.setdefault((made[1], label), i)
             pairs += [(j, i)] if i != j else []
     return pairs
 

@@ -205,11 +205,11 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
 
 
 def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray, is_test: np.ndarray | None) -> list[tuple[int, int]]:
-    """Pairs of labelled images that are near copies, or of one photo; with test images, pairs of one of them and of the others."""
+    """Pairs of images with a class that are near copies, or of one photo; if `is_test`, near copies on both of its sides."""
     entries = listing.entries
     labeled = np.flatnonzero(usable & np.array([label != "" for _, label in entries], bool))
     pictures = grey(pixels[labeled])[..., 0]
-    by_name = copies.one_photo([entries[i][0] for i in labeled])
+    by_name = copies.one_photo([entries[i] for i in labeled])
     if is_test is None:
         pairs = copies.near_copies(pictures) + by_name
     else:

@@ -140,7 +140,7 @@ def _unused(image: Image.Image) -> list[str]:
             frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"{frames} {'pages' if image.format == 'TIFF' else 'frames'}: the first is used")
-    raw = f"{image.tile[0].args}" if image.format == "PNG" and image.tile else ""
+    raw = str(getattr(image, "tile", "")) if image.format == "PNG" else ""
     bits = getattr(image, "tag_v2", {}).get(258, ())
     if len(image.getbands()) > 1 and (";16" in raw or max(bits, default=8) > 8):
         notes.append("16 bits in each colour: the upper 8 are used")

@@ -21,6 +21,7 @@ from . import names, tables
 from .checks import MOST_CLASSES
 from .machine import digest
 from .walk import WHOLE, Entry, Listing, by_ending, images, inside
+from .walk import images_below as images_below  # re-exported
 
 LAYOUT = "labeled/<class>/ and unlabeled/, or <class>/, or a labels.csv with the columns file,label"
 TABLE = "labels.csv"
@@ -124,6 +125,8 @@ def _read_by_folder(listing: Listing, folders: list[str]) -> None:
         _note_forms(listing, "", listing.train)
         told = f"classes are the folders {_counted(_classes(listing.train))}; if they are not, move them into unlabeled/"
         listing.note(WHOLE, told)
+    elif own & {"train", *names.VALIDATION}:
+        listing.hint = f"{min(own - {'unlabeled'})}/ must have a folder for each class"
     elif len(counts) > 1:
         listing.hint = f"classes seem to lie in {_counted(counts)}: if so, move these folders into labeled/"
     elif len(counts) == 1 and not loose and not own:
@@ -163,7 +166,7 @@ def _test_images(listing: Listing, part: str, labels: dict[str, str]) -> list[En
         if len(found) == 1:
             entries.append((file, found.pop()))
         elif found:
-            listing.skip(file, f"two classes, by its folder and by tables: {', '.join(sorted(found))}")
+            listing.skip(file, f"its folder and tables give it different classes: {', '.join(sorted(found))}")
         else:
             listing.skip(file, "not in the folder of a class")
     _note_forms(listing, part, entries)

@@ -18,6 +18,7 @@ SYSTEM = {
     "lost+found", "found.000", "network trash folder", "temporary items", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db",
     "desktop.ini", "picasa.ini", "icon\r", "__pycache__",
 }  # fmt: skip
+_UNPRINTABLE = ("Cc", "Zl", "Zp", "Cs")
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
@@ -154,10 +155,7 @@ def printable(name: str) -> str:
     plain = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if plain.isprintable():
         return plain
-    return "".join(
-        each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Zl", "Zp", "Cs") else each
-        for each in plain
-    )
+    return "".join(each if unicodedata.category(each) not in _UNPRINTABLE else ascii(each)[1:-1] for each in plain)
 
 
 def _is_utf8(name: str) -> bool:
