@@ -41,11 +41,11 @@ class Listing:
 
     def skip(self, name: str, reason: str) -> None:
         """Leaves out the file called `name`, relative to the folder."""
-        self.skipped.append((printable(name), reason))
+        self.skipped.append((printable(name), printable(reason)))
 
     def note(self, name: str, text: str) -> None:
         """Tells of a file that is used, or of the folder as a WHOLE."""
-        self.notes.append((printable(name), text))
+        self.notes.append((printable(name), printable(text)))
 
 
 def passed_over(name: str) -> bool:
