@@ -5,6 +5,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
@@ -53,6 +54,10 @@ def _index(files: Iterable[str], way: Callable[[str], str]) -> dict[str, list[st
 
 
 def _folded(name: str) -> str:
+    """The name without upper case and special forms of letters, also where UTF-8 was read as Windows-1252 ('Ã¶' for 'ö')."""
+    if not name.isascii():
+        with suppress(UnicodeError):
+            name = name.encode("cp1252").decode()
     return unicodedata.normalize("NFKC", clean(name)).casefold()
 
 
@@ -137,34 +142,34 @@ _FORMS: tuple[Callable[[str], str], ...] = (
 def _advice(name: str, file: str) -> str:
     """What makes the file's name of the name in the table; '' if they are not alike."""
     way = unquote(name).replace("\\", "/")
-    base, file_base = _base(way), _base(file)
-    stem, file_stem = _folded(_stem(base)), _folded(_stem(file_base))
+    base, own_base = _base(way), _base(file)
+    stem, own_stem = _folded(_stem(base)), _folded(_stem(own_base))
+    folder, own_folder = name.removesuffix(_base(name.replace("\\", "/"))), file.removesuffix(own_base)
+    ending, own_ending = posixpath.splitext(base)[1], posixpath.splitext(own_base)[1]
+    zeros = stem != own_stem and _without_zeros(stem) == _without_zeros(own_stem)
+    if stem != own_stem and not zeros:
+        if _without_prefix(stem) != own_stem:
+            return "must be the file's name, not its number" if name.isdecimal() else ""
+        folder += base[: len(stem) - len(own_stem)]
     advice = []
-    if way[: -len(base)] != file[: -len(file_base)]:
-        folder, own = name[: len(name) - len(_base(name.replace("\\", "/")))], file[: -len(file_base)]
-        advice.append(
-            f"write {quoted(own)} for {quoted(folder)}"
-            if own and folder
-            else f"add {quoted(own)}"
-            if own
-            else f"remove {quoted(folder)}"
-        )
-    if stem != file_stem and _without_zeros(stem) == _without_zeros(file_stem):
-        advice.append("write the zeros before a number")
-    elif stem != file_stem and _without_prefix(stem) == file_stem:
-        advice.append(f"remove {quoted(base[: len(stem) - len(file_stem)])}")
-    elif stem != file_stem:
-        return "must be the file's name, not its number" if name.isdigit() else ""
-    ending, own_ending = posixpath.splitext(base)[1], posixpath.splitext(file_base)[1]
+    if folder.replace("\\", "/") != own_folder:
+        advice.append(_exchange(folder, own_folder, f"the folder {quoted(own_folder)}"))
+    if zeros:
+        advice.append("write the zeros of its number")
     if ending.casefold() != own_ending.casefold():
-        advice.append(f"write {quoted(own_ending)} for {quoted(ending)}" if ending else "add the ending")
+        advice.append(_exchange(ending, own_ending, "the ending"))
     return ", ".join(advice)
+
+
+def _exchange(there: str, own: str, what: str) -> str:
+    if there and own:
+        return f"write {quoted(own)} for {quoted(there)}"
+    return f"remove {quoted(there)}" if there else f"add {what}"
 
 
 def appearance(label: str) -> str:
     """What labels that look alike have in common: not case, blanks, hyphens, nor how a number is written."""
-    plain = unicodedata.normalize("NFKC", label).casefold()
-    plain = "".join(c for c in plain if unicodedata.category(c) != "Cf").translate(_LETTERS).strip(BLANKS)
+    plain = "".join(c for c in _folded(label) if unicodedata.category(c) != "Cf").translate(_LETTERS).strip(BLANKS)
     if len(plain) < 25 and re.fullmatch(r"[+-]?\d+([.,]\d*)?(e[+-]?\d{1,3})?", plain):
         return f"{Decimal(plain.replace(',', '.')).normalize():f}"
     return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])", "", re.sub(r"[\s_-]+", " ", plain)).strip() or plain
@@ -184,27 +189,27 @@ def look_alikes(labels: Iterable[str]) -> list[str]:
     return sentences
 
 
+SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".fods", ".numbers", ".gsheet")
+ADVICE = dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "rename it to {}")
+ADVICE |= dict.fromkeys((".json", ".jsonl", ".xml", ".html", ".parquet", ".zip", ".gz"), "save it as {}, a table with commas")
+ADVICE |= dict.fromkeys(SHEETS, "save it as {}")
+
+
 def nearly(folder: Path, name: str = "labels.csv") -> str:
     """The sentence about a file in `folder` that is nearly the table `name`, but is not read; '' if there is none.
 
-    Where the table itself is there, only spreadsheets count that were saved after it.
+    Where the table itself is there, only spreadsheets count that were saved after it, and LibreOffice if it has it open.
     """
-    table, stem = Path(folder) / name, re.escape(_stem(name).casefold())
-    pattern = re.compile(rf"{stem}?( ?\(\d+\)| - copy| copy)?(\.csv)?(\.[a-z]+)?")
-    try:
-        others = sorted(path for path in Path(folder).iterdir() if pattern.fullmatch(path.name.casefold()) and path != table)
-        for path in others:
+    table, stem = folder / name, re.escape(_stem(name).casefold())
+    pattern = re.compile(rf"{stem}?( ?\(\d+\)| - copy| copy)?(\.csv)?(\.[a-z]+)")
+    with suppress(OSError):  # a folder that can't be read: its reader says so
+        is_there = table.exists()
+        for path in sorted(folder.iterdir()):
             ending = path.suffix.lower()
-            is_sheet = ending in (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".fods", ".numbers", ".gsheet")
-            newer = is_sheet and table.exists() and path.stat().st_mtime > table.stat().st_mtime
-            if is_sheet and (newer or not table.exists()):
-                return f"{path.name} is not read: save it as {name}"
-            if not table.exists() and path.is_file() and ending in (".csv", ".tsv", ".tab", ".txt"):
-                return f"{path.name} is not read: rename it to {name}"
-            if not table.exists() and path.is_file() and ending in (".json", ".jsonl", ".xml", ".html", ".parquet", ".dat", ""):
-                return f"{path.name} is not read: save it as {name}, a table with commas"
-        if (lock := table.with_name(f".~lock.{name}#")).exists():
+            if path == table or not pattern.fullmatch(path.name.casefold()) or ending not in ADVICE:
+                continue
+            if not is_there or (ending in SHEETS and path.stat().st_mtime > table.stat().st_mtime):
+                return f"{path.name} is not read: {ADVICE[ending].format(name)}"
+        if (lock := folder / f".~lock.{name}#").exists():
             return f"{name} is open in LibreOffice: save and close it there (or remove {lock.name})"
-    except OSError:  # the folder itself can't be read, which its reader says
-        pass
     return ""

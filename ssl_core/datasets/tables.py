@@ -6,9 +6,11 @@
 
 import csv
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 
 from .machine import write_atomically
@@ -17,6 +19,7 @@ from .table_names import BLANKS, appearance, clean, difference, look_alikes, mat
 __all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly", "read", "read_labels", "write"]
 
 SEPARATORS = ",;\t|"
+LOST = "\ufffd"  # stands where a program could not read a letter
 BYTE_ORDER_MARKS = {  # the longer first
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
@@ -59,7 +62,7 @@ def read(path: Path, columns: Sequence[str]) -> Table:
     """
     path, allowed = Path(path), f"{Path(path).name}: must be a table with the columns {' and '.join(columns)}"
     text, notes = _text(path, allowed, columns)
-    separator, text = _separator(allowed, text, columns)
+    separator, text = _separator(path.name, allowed, text, columns)
     records = _records(path.name, text, separator)
     _, head = next(records)
     names = _names(head, columns)
@@ -73,9 +76,7 @@ def read(path: Path, columns: Sequence[str]) -> Table:
         lines.append(line)
         rows.append(cells[: len(names)] + [""] * (len(names) - len(cells)))
     if short:
-        notes.append(
-            f"{counted(len(short), 'row')} shorter than the head, the first in line {short[0]}: what is missing is empty"
-        )
+        notes.append(f"{counted(len(short), 'row')} shorter than the head, the first in line {short[0]}: the rest is empty")
     if not rows:
         notes.append("no row below the head")
     used = [i for i, name in enumerate(names) if name or any(row[i] for row in rows)]
@@ -102,12 +103,21 @@ def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object
 
     A cell that a row lacks is empty.
     """
-    text = StringIO(newline="")
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    lines = _Lines()
+    writer = csv.DictWriter(lines, columns, extrasaction="ignore", lineterminator=_Lines.END)
     writer.writeheader()
     writer.writerows(rows)
-    content = text.getvalue()
+    content = "".join(lines)
     write_atomically(path.resolve(), content.encode("utf-8" if content.isascii() else "utf-8-sig"))
+
+
+class _Lines(list[str]):
+    """Takes the rows of csv.writer. It quotes cells with any character of its line end, here both; the file has LF alone."""
+
+    END = "\r\n"
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix(self.END) + "\n")
 
 
 def counted(n: int, noun: str) -> str:
@@ -115,8 +125,8 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'s' * (n != 1)}"
 
 
-def _text(path: Path, allowed: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """The text of the file, and what was noticed about it."""
+def _content(path: Path, allowed: str) -> bytes:
+    """The bytes of a file that may be a table."""
     try:
         if not path.is_file() and path.exists():
             raise ValueError(f"{allowed} (it is no file)")
@@ -124,8 +134,14 @@ def _text(path: Path, allowed: str, columns: Sequence[str]) -> tuple[str, list[s
     except OSError as error:
         raise ValueError(f"{allowed} (it can't be read: {error.strerror})") from None
     for beginning, what in NO_TABLES.items():
-        if content.lstrip().startswith(beginning):
+        if content[:200].removeprefix(BOM_UTF8).lstrip().startswith(beginning):
             raise ValueError(f"{allowed} (it is {what})")
+    return content
+
+
+def _text(path: Path, allowed: str, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """The text of the file, and what was noticed about it."""
+    content = _content(path, allowed)
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
     notes = []
     try:
@@ -134,47 +150,58 @@ def _text(path: Path, allowed: str, columns: Sequence[str]) -> tuple[str, list[s
         if encoding != "utf-8" or b"\0" in content:
             raise ValueError(f"{allowed} (it is neither text in UTF-8 nor in UTF-16)") from None
         if strange := NOT_WESTERN.search(content):
-            line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: strange.start()]))
+            line = _line(content[: strange.start()].decode("latin-1"))
             raise ValueError(f"{path.name}, line {line}: its encoding is not known: save the table in UTF-8") from None
         text = content.decode("cp1252")
         example = next(word for word in re.split(rf"[{SEPARATORS}\"\r\n]", text) if not word.isascii())
         notes.append(f"read as Windows-1252, such as {quoted(clean(example))}; save it in UTF-8 if that is wrong")
     if (place := text.find("\0")) >= 0:
-        line = 1 + len(re.findall(r"\r\n|\r|\n", text[:place]))
-        raise ValueError(f"{path.name}, line {line}: must be text (there is a NUL byte)")
+        raise ValueError(f"{path.name}, line {_line(text[:place])}: must be text (there is a NUL byte)")
+    if LOST in text:
+        notes.append(f"line {_line(text[: text.find(LOST)])}: a letter was lost when it was saved ({LOST})")
     if not text.strip(BLANKS):
         raise ValueError(f"{allowed} (it is empty)")
     return text.lstrip("\ufeff"), notes
+
+
+def _line(before: str) -> int:
+    """The number of the line that follows the text `before`."""
+    return 1 + len(re.findall(r"\r\n|\r|\n", before))
 
 
 def _utf16(content: bytes, columns: Sequence[str]) -> str:
     """The text of a table in UTF-16 without a byte order mark; '' for anything else."""
     if b"\0" not in content or content.startswith(tuple(BYTE_ORDER_MARKS)):
         return ""
-    high_first = content[::2].count(0) > content[1::2].count(0)
-    text = content.decode("utf-16-be" if high_first else "utf-16-le", errors="replace")
-    return text if all(column in text.casefold() for column in columns) and "\ufffd" not in text else ""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = content.decode(encoding, errors="replace")
+        if all(column in text.casefold() for column in columns) and LOST not in text:
+            return text
+    return ""
 
 
-def _separator(allowed: str, text: str, columns: Sequence[str]) -> tuple[str, str]:
+def _separator(name: str, allowed: str, text: str, columns: Sequence[str]) -> tuple[str, str]:
     """The separator with which the first row has these columns, and the text without Excel's line `sep=;`."""
     separators = SEPARATORS
-    if first := re.match(rf'"?sep=(.)"?[{SEPARATORS} ]*(?=[\r\n])', text, re.IGNORECASE):
+    if first := re.match(rf'"?sep=([^\w\s"]|\t)"?[{SEPARATORS} ]*(?=[\r\n])', text, re.IGNORECASE):
         separators, text = first[1] + separators, text[first.end() :]
-    heads = []
+    heads: list[list[str]] = []
+    problem = ValueError(f"{allowed} (it has no row)")
     for separator in separators:
         try:
-            heads.append(next(_records("", text, separator), (0, []))[1])
-        except (ValueError, TypeError):
+            heads += [cells for _, cells in islice(_records(name, text, separator), 1)]
+        except ValueError as error:
+            problem = error
             continue
-        if set(columns) <= set(_names(heads[-1], columns)):
+        if heads and set(columns) <= set(_names(heads[-1], columns)):
             return separator, text
-    if not (head := max(heads, key=len, default=[])):
-        raise ValueError(f"{allowed} (it has no row)")
+    if not heads:
+        raise problem
+    head = max(heads, key=len)
     missing = ", ".join(column for column in columns if column not in _names(head, columns))
-    found = ", ".join(cell[:40] for cell in head[:10])
+    found = quoted(", ".join(cell[:40] for cell in head[:10]))
     if len(head) == 1:
-        raise ValueError(f"{allowed}, separated by commas (no {missing}; its first row is one column: {found!r})")
+        raise ValueError(f"{allowed}, separated by commas (no {missing}; its first row is one column: {found})")
     raise ValueError(f"{allowed} (no {missing}; its first row is: {found})")
 
 

@@ -4,12 +4,12 @@
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -17,14 +17,22 @@ from torch import Tensor
 
 from ssl_core import data, graph, recipes
 from ssl_core.data import Images
-from ssl_core.datasets import check_name, describe
+from ssl_core.datasets import check_name, describe, tables
 from ssl_core.datasets.checks import check_n_labels, check_seed, check_whole
 from ssl_core.graph import Neighbors, Selection
 
 from ..runs import files, graph_cache, sweep
 from ..studies import run_figures
 
+OURS = {  # what stands in the other columns if nobody typed there; spreadsheets may write 12,0 for 12
+    "cluster": r"\d+([.,]0*)?",
+    "images_in_cluster": r"\d+([.,]0*)?",
+    "similarity": r"-?\d*[.,]?\d+([eE]-\d+)?",
+    "why": r"(the most typical of|drawn at random from) \d+ similar images",
+    "": r"\d+",  # a script that numbers the rows
+}
 COLUMNS = ["label", "cluster", "images_in_cluster", "similarity", "why"]
+NAMES = ("file", "index", "label")
 PER_SHEET = 100  # images
 
 
@@ -36,19 +44,19 @@ class Pool:
     column: str
     names: tuple[str, ...] | range
     test_files: tuple[str, ...] = ()  # of a folder's test images, which are not selected
+    folder: Path = Path()
 
-    def number(self, name: object) -> int | None:
-        """The index of the image called `name`: −1 for a test image, None if there is none."""
-        if self.column == "file":
-            return self.by_name.get(name)
-        if isinstance(name, int | float) and not name % 1 and 0 <= name < len(self.names):
-            return int(name)
-        return None
+    def numbers(self, names: Sequence[str]) -> list[int | None]:
+        """The indices of the images with these names in a list: −1 for a test image, None for a name that none has."""
+        if self.column == "index":
+            whole = [re.fullmatch(r"(\d{1,9})([.,]0{0,2})?", name) for name in names]  # pandas writes 12.0 for 12
+            return [int(each[1]) if each and int(each[1]) < len(self.names) else None for each in whole]
+        files = tables.match(names, self.by_name, self.folder)
+        return [self.by_name[files[name]] if name in files else None for name in names]
 
     @cached_property
-    def by_name(self) -> dict[object, int]:
-        numbers: dict[object, int] = {name: i for i, name in enumerate(self.names)}
-        return numbers | dict.fromkeys(self.test_files, -1)
+    def by_name(self) -> dict[str, int]:
+        return {str(name): i for i, name in enumerate(self.names)} | dict.fromkeys(self.test_files, -1)
 
     @property
     def labeled(self) -> list[int]:
@@ -56,50 +64,102 @@ class Pool:
         return torch.nonzero(self.images.y >= 0).flatten().tolist() if self.column == "file" else []
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What somebody typed into an earlier list."""
+
+    columns: tuple[str, ...] = ()  # of the list, in its order
+    rows: tuple[dict[str, str], ...] = ()  # in which something was typed
+    numbers: tuple[int, ...] = ()  # of their images, −1 for a test image
+    notes: tuple[str, ...] = ()  # what was noticed in reading it
+    content: bytes | None = None  # of the file; None if there is none
+
+    @property
+    def labels(self) -> list[str]:
+        return [row["label"] for row in self.rows if row["label"]]
+
+
 def pool(name: str) -> Pool:
     """The training images of the data set, or of the folder, `name`; a folder may have no label yet."""
     images, info = data.load(name, files.DATA), describe(name, files.DATA, for_training=False)
     if info.files:
-        return Pool(images, "file", info.files, info.files_test)
+        return Pool(images, "file", info.files, info.files_test, Path(name))
     return Pool(images, "index", range(len(images.x)))
 
 
-def read_labels(path: Path, pool: Pool) -> pd.DataFrame:
-    """The rows of an earlier list whose `label` is filled in; raises ValueError for an image or a label that can't be."""
+def read_list(path: Path, pool: Pool) -> Earlier:
+    """The rows of an earlier list in which something was typed: a label, text in a column of one's own, or changed text in ours.
+
+    Raises ValueError for a file that is no such list, and for a label of no image or no class.
+    """
+    if sentence := tables.nearly(path.parent, path.name):
+        raise ValueError(sentence)
     if not path.exists():
-        return pd.DataFrame(columns=[pool.column, *COLUMNS])
-    try:
-        rows = pd.read_csv(path, dtype={"label": str, "file": str})
-    except pd.errors.EmptyDataError:
-        rows = pd.DataFrame()
-    if missing := {pool.column, "label"} - set(rows):
-        columns = f"the columns {pool.column} and label (no {', '.join(sorted(missing))})"
-        raise ValueError(f"{path.name}: must be a table with {columns}; another list may be in its place")
-    rows = rows.dropna(subset=["label"])
-    for line, name, label in zip(rows.index + 2, rows[pool.column], rows["label"], strict=True):
-        _check_row(f"{path.name}, line {line}", pool, name, label)
-    return rows.astype({"index": int}) if pool.column == "index" else rows
+        return Earlier()
+    content = path.read_bytes() if path.is_file() else None
+    table = tables.read(path, [pool.column, "label"])
+    numbers = pool.numbers([row[pool.column] for row in table.rows])
+    rows = list(zip(table.rows, numbers, strict=True))
+    labeled = {row[pool.column]: number for row, number in rows if row["label"]}
+    if pool.column == "file" and labeled and all(number is None for number in labeled.values()):
+        raise ValueError(tables.difference(labeled, pool.by_name, path.name))
+    for line, (row, number) in zip(table.lines, rows, strict=True):
+        _check_row(f"{path.name}, line {line}", row, number, pool)
+    kept = [(row, number) for row, number in rows if _is_typed(row, number)]
+    found = tuple(number for _, number in kept if number is not None)
+    return Earlier(table.columns, tuple(row for row, _ in kept), found, table.notes, content)
 
 
-def _check_row(place: str, pool: Pool, name: object, label: str) -> None:
-    if pool.number(name) is None:
+def _is_typed(row: dict[str, str], number: int | None) -> bool:
+    """Did somebody type in this row? It may also be a remark in place of an image, which this module did not write."""
+    if row["label"] or (number is None and not row.get("why")):
+        return True
+    return any(cell and not re.fullmatch(OURS.get(column, ""), cell) for column, cell in row.items() if column not in NAMES)
+
+
+def _check_row(place: str, row: dict[str, str], number: int | None, pool: Pool) -> None:
+    """Raises ValueError for a label of no image or no class, or where cells moved into other columns."""
+    name, label, classes = row[pool.column], row["label"], pool.images.classes
+    if re.fullmatch(OURS["why"], row.get("similarity", "")):
+        raise ValueError(f"{place}: similarity={row['similarity']!r}: must be a number; is a comma missing?")
+    if not label:
+        return
+    if number is None:
         allowed = f"from 0 to {len(pool.names) - 1}" if pool.column == "index" else "an image of the folder"
-        raise ValueError(f"{place}: {pool.column}={name!r}: must be {allowed}")
-    if pool.column == "index" and label not in pool.images.classes:
-        raise ValueError(f"{place}: label={label!r}: must be one of {', '.join(pool.images.classes)}")
+        raise ValueError(f"{place}: {pool.column}={tables.quoted(name)}: must be {allowed}")
+    if pool.column == "index" and label not in classes:
+        alike = [each for each in classes if tables.appearance(each) == tables.appearance(label)]
+        hint = f": write {tables.quoted(alike[0])}" if alike else ""
+        raise ValueError(f"{place}: label={tables.quoted(label)}: must be one of {', '.join(classes)}{hint}")
 
 
-def select(pool: Pool, neighbors: Neighbors, n: int, seed: int, labeled: list[int]) -> pd.DataFrame:
+def select(pool: Pool, neighbors: Neighbors, n: int, seed: int, labeled: list[int]) -> list[dict[str, object]]:
     """The `n` images to label next, a row each in the order of selection, with the reason; none of those `labeled`."""
     selection = graph.typical(neighbors, n, seed, torch.tensor(labeled, dtype=torch.int64))
-    names = [pool.names[i] for i in selection.index.tolist()]
-    rows = pd.DataFrame({pool.column: names, "label": "", "cluster": selection.cluster})
-    rows["images_in_cluster"] = selection.sizes[selection.cluster].numpy()
-    rows["similarity"] = selection.typicality.numpy().round(3)
-    first = ~rows["cluster"].duplicated()
-    rows["why"] = np.where(first, "the most typical of ", "drawn at random from ")
-    rows["why"] += rows["images_in_cluster"].astype(str) + " similar images"
-    return rows[[pool.column, *COLUMNS]]
+    rows, seen = [], set()
+    columns = selection.index.tolist(), selection.cluster.tolist(), selection.typicality.tolist()
+    for i, cluster, similarity in zip(*columns, strict=True):
+        size = int(selection.sizes[cluster])
+        why = f"{'drawn at random from' if cluster in seen else 'the most typical of'} {size} similar images"
+        row = {"cluster": cluster, "images_in_cluster": size, "similarity": f"{similarity:.3f}", "why": why}
+        rows.append({pool.column: pool.names[i], "label": "", **row})
+        seen.add(cluster)
+    return rows
+
+
+def write_list(path: Path, pool: Pool, earlier: Earlier, rows: list[dict[str, object]]) -> None:
+    """Writes the list, with the rows of the earlier one before the new ones.
+
+    Where the earlier one's encoding was guessed, the file as it was stays beside it. Raises ValueError if it was changed
+    since it was read.
+    """
+    if (path.read_bytes() if path.exists() else None) != earlier.content:
+        raise ValueError(f"{path.name}: was changed in the meantime: the same command again takes it as it is now")
+    if earlier.content and earlier.notes:
+        files.write_atomically(path.with_name(f"{path.stem}.{files.digest(earlier.content.hex())[:6]}.csv"), earlier.content)
+    ours = [pool.column, *COLUMNS]
+    columns = [*earlier.columns, *(column for column in ours if column not in earlier.columns)]
+    tables.write(path, columns, [*earlier.rows, *rows])
 
 
 def write_sheets(pool: Pool, names: list[object], outputs: Path) -> None:
@@ -109,7 +169,7 @@ def write_sheets(pool: Pool, names: list[object], outputs: Path) -> None:
     for sheet, start in enumerate(range(0, len(names), PER_SHEET), 1):
         part = names[start : start + PER_SHEET]
         titles = [str(name).rsplit("/", 1)[-1][-14:] for name in part]
-        x = pool.images.x[[pool.number(name) for name in part]]
+        x = pool.images.x[[pool.by_name[str(name)] for name in part]]
         figure = run_figures.images(x, titles, columns=10, title=f"To be labelled, by {pool.column}")
         figure.savefig(outputs / (f"label_next_{sheet}.png" if len(names) > PER_SHEET else "label_next.png"))
 
@@ -127,19 +187,24 @@ def command(args: argparse.Namespace) -> None:
     outputs = files.writable("OUTPUTS", files.outputs(args.outputs))
     check_name(name)
     images = pool(name)
-    kept = read_labels(outputs / "label_next.csv", images)
-    numbers = map(images.number, kept[images.column])
-    labeled = sorted({*images.labeled, *(i for i in numbers if i is not None and i >= 0)})
+    path = outputs / "label_next.csv"
+    earlier = read_list(path, images)
+    alike = tables.look_alikes([*earlier.labels, *images.images.classes]) if images.column == "file" else []
+    for note in (*(f"{path.name}: {each}" for each in earlier.notes), *alike):
+        print(f"label-next: {note}")
+    labeled = sorted({*images.labeled, *(i for i in earlier.numbers if i >= 0)})
     check_n_labels(n, len(images.names) - len(labeled))
     background = describe(name, files.DATA, for_training=False).background
     pretraining = recipes.BEST.for_images(background).pretraining
     assert pretraining is not None  # of this recipe
     neighbors = graph_cache.load(images.images, pretraining)
     rows = select(images, neighbors, n, seed, labeled)
-    files.write_atomically(outputs / "label_next.csv", pd.concat([kept, rows]).to_csv(index=False))
-    write_sheets(images, rows[images.column].tolist(), outputs)
-    before = f"{len(kept)} labels kept, " if len(kept) else ""
-    print(f"label-next: {before}{n} images selected; fill in the column `label` of {outputs / 'label_next.csv'}")
+    write_list(path, images, earlier, rows)
+    write_sheets(images, [row[images.column] for row in rows], outputs)
+    n_labels, n_others = len(earlier.labels), len(earlier.rows) - len(earlier.labels)
+    before = f"{tables.counted(n_labels, 'label')} kept, " if n_labels else ""
+    before += f"{tables.counted(n_others, 'other row')} kept, " if n_others else ""
+    print(f"label-next: {before}{n} images selected; fill in the column `label` of {path}")
     if images.column == "file":
         print("label-next: once filled in, append these lines to the folder's labels.csv (create it if there is none)")
 
