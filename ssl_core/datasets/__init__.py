@@ -4,6 +4,7 @@
 default the project's. named.py lists the data sets that have a name; to add one, add an entry there.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from . import folder
 from .fetch import DataError
 from .info import MEAN, STD, DataSetInfo
 from .named import DATA_SETS, NamedSet
+from .names import is_archive, is_image, not_a_folder
 from .store import Arrays
 
 DATA = Path(__file__).resolve().parents[2] / "data"  # of the project: an editable checkout
 NAMES = tuple(DATA_SETS)
+ALLOWED = f"one of {', '.join(NAMES)}, or the path of a folder of images, with a / in it"
 
 __all__ = [
     "DATA",
@@ -29,12 +32,15 @@ __all__ = [
     "describe",
     "fetch",
     "load",
+    "pinned",
     "slug",
 ]
 
 
 def check_name(name: object) -> None:
     """Raises ValueError unless `name` is that of a data set, or may be the path of a folder; the disk is not touched."""
+    if isinstance(name, str) and "/" not in name and (is_archive(name) or is_image(name)):
+        raise ValueError(f"data={name!r}: {not_a_folder(Path(name))}")
     if not isinstance(name, str) or (name not in DATA_SETS and "/" not in name):
         raise _unknown(name)
 
@@ -57,7 +63,7 @@ def metadata(name: str, root: Path) -> DataSetInfo:
     """The same, read once in a process; also of a folder that can't be trained with."""
     if name in DATA_SETS:
         return DATA_SETS[name].describe(root)
-    check_folder(name)
+    _check_folder(name, root)
     return folder.describe(name, root)
 
 
@@ -70,7 +76,7 @@ def load(name: str, root: str | Path | None = None) -> tuple[DataSetInfo, Arrays
     check_name(name)
     if name in DATA_SETS:
         return DATA_SETS[name].load(_root(root))
-    check_folder(name)
+    _check_folder(name, _root(root))
     return folder.load(name, _root(root))
 
 
@@ -84,15 +90,25 @@ def slug(name: str) -> str:
     return name if name in DATA_SETS else folder.slug(name)
 
 
-def check_folder(name: str) -> None:
-    """Raises ValueError unless `name` is the path of a folder that is there."""
-    if not Path(name).is_dir():
+def _check_folder(name: str, root: Path) -> None:
+    """Raises ValueError unless `name` is the path of a folder that is there, or is pinned."""
+    path = Path(name)
+    if path.is_file():
+        raise ValueError(f"data={name!r}: {not_a_folder(path)}")
+    if not path.is_dir() and folder.pinned_file(name, root) is None:
         raise ValueError(f"{_unknown(name)}; this folder is not there")
 
 
+def pinned(names: Iterable[str], root: str | Path | None = None) -> dict[str, str]:
+    """The environment in which child processes read the folders `names` as they are now, also after they have changed.
+
+    Data sets that are no folders are passed over. Raises ValueError as `describe` does.
+    """
+    return folder.pinned([name for name in names if name not in DATA_SETS], _root(root))
+
+
 def _unknown(name: object) -> ValueError:
-    names = ", ".join(NAMES)
-    return ValueError(f"data={name!r}: must be one of {names}, or the path of a folder of images, with a / in it")
+    return ValueError(f"data={name!r}: must be {ALLOWED}")
 
 
 def _root(root: str | Path | None) -> Path:

@@ -6,6 +6,7 @@ from math import isfinite
 from types import UnionType
 from typing import Any, ClassVar, Protocol, get_args, get_origin
 
+MOST_CLASSES = 1000  # of a folder of images
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "class-balanced", "typical")
 

@@ -1,28 +1,35 @@
 """A folder of images as a data set: its files are decoded once, checked, and kept; see scan.py for its layout."""
 
+import json
+import os
 import re
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
-from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from . import store
+from . import copies, store
+from .checks import MOST_CLASSES
 from .info import DataSetInfo
 from .machine import cores, digest
-from .pixels import SIDE, UnreadableImage, decode, looks
-from .scan import LAYOUT, Listing, scan
+from .pixels import SIDE, Frame, UnreadableImage, decode, grey, looks, read_frame, scale_of
+from .scan import LAYOUT, Unusable, scan
 from .store import Arrays
+from .walk import WHOLE, Listing, by_ending
 
-MOST_CLASSES = 1000
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
 TELL_EVERY = 5  # seconds between two lines of progress
+PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
+
+T = TypeVar("T")
+_described: dict[tuple[str, Path], str] = {}  # in this process: the kept file that each folder was described from
 
 
 def describe(name: str, root: Path) -> DataSetInfo:
@@ -30,7 +37,9 @@ def describe(name: str, root: Path) -> DataSetInfo:
 
     Raises ValueError if it can't be used at all; `problem` says why it can't be trained with.
     """
-    return store.read_info(prepared(name, root))
+    path = prepared(name, root)
+    _described[_place(name), root] = path.name
+    return store.read_info(path)
 
 
 def load(name: str, root: Path) -> tuple[DataSetInfo, Arrays]:
@@ -46,71 +55,123 @@ def slug(name: str) -> str:
 
 
 def prepared(name: str, root: Path) -> Path:
-    """The file below `root` that keeps the decoded images; made if it is missing, or if the folder has changed since."""
-    folder = Path(name).resolve()
-    listing = scan(folder)
-    key = [[_state(folder / file, file, label) for file, label in listing.entries], listing.skipped]
+    """The file below `root` that keeps the decoded images; made if it is missing, or if the folder has changed since.
+
+    In a process of a sweep it is the file that is pinned for it, whatever became of the folder.
+    """
+    if path := pinned_file(name, root):
+        store.touch(path)
+        return path
+    listing = scan(Path(name).resolve())
+    files = [(file, label, *listing.states[file]) for file, label in listing.entries]
+    key = [files, listing.skipped, listing.notes, listing.hint]
     return store.kept(root, slug(name), key, lambda: decode_folder(listing))
 
 
-def _state(path: Path, file: str, label: str) -> tuple[str, str, int, int]:
-    """A value that changes when an image or its label changes."""
-    try:
-        status = path.stat()
-    except OSError:  # a link to nothing: decoding will tell
-        return file, label, -1, -1
-    return file, label, status.st_size, status.st_mtime_ns
+def pinned(names: Sequence[str], root: Path) -> dict[str, str]:
+    """The environment variable with which a child process reads these folders as this process described them."""
+    kept = {_place(name): _described.get((_place(name), root)) or prepared(name, root).name for name in names}
+    return {PINNED: json.dumps(kept)} if kept else {}
+
+
+def pinned_file(name: str, root: Path) -> Path | None:
+    """The kept file that is pinned for the folder `name`; None if there is none, or if it is not whole."""
+    kept = json.loads(os.environ.get(PINNED) or "{}").get(_place(name))
+    path = root / "folders" / kept if kept else None
+    return path if path and store.is_whole(path) else None
+
+
+def _place(name: str) -> str:
+    return str(Path(name).resolve())
 
 
 def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
     """Decodes every image of a folder; the arrays and the metadata."""
     n, folder = len(listing.entries), listing.folder
-    pixels, digests = _decode_entries(listing)
+    pixels, digests, scale = _decode_entries(listing)
     usable = np.array([each is not None for each in digests], bool)
-    _drop_contradictions(listing, digests, usable)
+    _drop_contradictions(listing, _contents(pixels, digests), usable)
     is_test = np.arange(n) >= len(listing.train)
     own_test = bool((is_test & usable).any())
+    pairs = _pairs(listing, pixels, usable, is_test if own_test else None)
     if not own_test:
-        is_test = _drawn_to_test(listing, digests, usable)
+        is_test = _drawn_to_test(listing, digests, usable, copies.groups(n, pairs))
+    near = _note_near(listing, pairs, is_test, int((usable & is_test).sum()))
     if not (usable & ~is_test).any():
-        n_files = len(listing.skipped)
-        raise ValueError(f"data={str(folder)!r}: no image that can be read, of {n_files} files; must be {LAYOUT}")
-    pixels, look = looks(folder.name, pixels, usable & ~is_test)
+        files = f"of {len(listing.skipped)} files: {by_ending(listing.skipped)}"
+        raise Unusable(f"data={str(folder)!r}: no image that can be read, {files}; must be {LAYOUT}", listing)
+    try:
+        pixels, look = looks(folder.name, pixels, usable & ~is_test)
+    except ValueError as error:
+        raise Unusable(str(error), listing) from None
     labels = np.array([label for _, label in listing.entries], dtype=object)
     classes = sorted(set(labels[usable & ~is_test]) - {""})
     parts = {"": _sorted(labels, usable & ~is_test), "_test": _sorted(labels, usable & is_test)}
     arrays = _arrays(pixels, labels, classes, parts)
-    problem = _problem(classes, labels[parts[""]], labels[parts["_test"]])
+    problem = _problem(classes, labels[parts[""]], labels[parts["_test"]], listing.hint)
     look |= {f"files{part}": tuple(listing.entries[i][0] for i in index) for part, index in parts.items()}
-    look |= {"own_test": own_test, "skipped": tuple(sorted(listing.skipped))}
-    look |= {"problem": problem and f"data={str(folder)!r}: {problem}"}
+    look |= {"own_test": own_test, "skipped": tuple(sorted(listing.skipped)), "notes": tuple(sorted(listing.notes))}
+    look |= {"near_copies": near, "scale": scale, "problem": problem and f"data={str(folder)!r}: {problem}"}
     return arrays, described(folder.name, slug(str(folder)), tuple(classes), arrays, **look)
 
 
-def _decode_entries(listing: Listing) -> tuple[np.ndarray, list[str | None]]:
-    """The pixels (N, 28, 28, 3) of all images, and the digests of their files: None for those that can't be read."""
+def _decode_entries(listing: Listing) -> tuple[np.ndarray, list[str | None], tuple[float, float] | None]:
+    """The pixels (N, 28, 28, 3) of all images, and the digests of their files: None for those that can't be read.
+
+    Also the scale of those with more than 8 bits a pixel, from the values of the training images; None if there are none.
+    """
     n, title = len(listing.entries), listing.folder.name
     megabytes = max(1, n * SIDE * SIDE * 3 / 1e6)
     print(f"{title}: {n} images; decoding takes {megabytes:.0f} MB of memory and is done once", file=sys.stderr)
     pixels = np.zeros((n, SIDE, SIDE, 3), np.uint8)
     digests: list[str | None] = [None] * n
+    deep: dict[int, Frame] = {}
     start = printed = time.monotonic()
-    for i, result in enumerate(decode_all([listing.folder / file for file, _ in listing.entries])):
+    for i, result in enumerate(read_all([listing.folder / file for file, _ in listing.entries])):
+        file, _ = listing.entries[i]
         try:
-            pixels[i], digests[i] = result.result()
+            frame = result.result()
+            digests[i] = frame.digest
+            for text in frame.notes:
+                listing.note(file, text)
+            if frame.deep:
+                deep[i] = frame
+            else:
+                pixels[i] = frame.values
         except UnreadableImage as error:
-            listing.skipped.append((listing.entries[i][0], str(error)))
+            listing.skip(file, str(error))
         if (now := time.monotonic()) - printed > TELL_EVERY:
             printed = now
             left = (now - start) / (i + 1) * (n - i - 1)
             print(f"{title}: {i + 1}/{n} images decoded, about {left:.0f} s to go", file=sys.stderr, flush=True)
-    return pixels, digests
+    return pixels, digests, _scaled(listing, deep, pixels)
 
 
-def decode_all(paths: Sequence[Path]) -> Iterator[Future[tuple[np.ndarray, str]]]:
+def _scaled(listing: Listing, deep: Mapping[int, Frame], pixels: np.ndarray) -> tuple[float, float] | None:
+    """Writes the frames `deep`, with more than 8 bits a pixel, into `pixels` by one scale, which it returns."""
+    if not deep:
+        return None
+    scale = scale_of([frame for i, frame in deep.items() if i < len(listing.train)] or list(deep.values()))
+    for i, frame in deep.items():
+        pixels[i] = frame.pixels(scale)
+    several = f"{len(deep)} images have" if len(deep) > 1 else "1 image has"
+    listing.note(WHOLE, f"{several} more than 8 bits a pixel: the value {scale[0]:g} becomes black, {scale[1]:g} white")
+    return scale
+
+
+def read_all(paths: Sequence[Path]) -> Iterator[Future[Frame]]:
+    """Reads image files on all cores. One future for each, in order: its `result()` is that of pixels.read_frame."""
+    return _on_all_cores(read_frame, paths)
+
+
+def decode_all(paths: Sequence[Path], scale: tuple[float, float] | None = None) -> Iterator[Future[tuple[np.ndarray, str]]]:
     """Decodes image files on all cores. One future for each, in order: its `result()` is that of pixels.decode."""
+    return _on_all_cores(partial(decode, scale=scale), paths)
+
+
+def _on_all_cores(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[Future[T]]:
     threads = ThreadPoolExecutor(cores())
-    futures = deque(threads.submit(decode, path) for path in paths)
+    futures = deque(threads.submit(function, path) for path in paths)
     try:
         while futures:
             yield futures.popleft()
@@ -118,14 +179,21 @@ def decode_all(paths: Sequence[Path]) -> Iterator[Future[tuple[np.ndarray, str]]
         threads.shutdown(cancel_futures=True)
 
 
-def _drop_contradictions(listing: Listing, digests: list[str | None], usable: np.ndarray) -> None:
+def _contents(pixels: np.ndarray, digests: list[str | None]) -> list[str | None]:
+    """What images are compared by: their pixels at the network's size; their files where these are of one colour."""
+    contents = [content and sha256(picture.tobytes()).hexdigest() for picture, content in zip(pixels, digests, strict=True)]
+    empty = (pixels == pixels[:, :1, :1]).all(axis=(1, 2, 3))
+    return [digest if plain else content for digest, content, plain in zip(digests, contents, empty, strict=True)]
+
+
+def _drop_contradictions(listing: Listing, contents: list[str | None], usable: np.ndarray) -> None:
     """Leaves out an image that has two labels, and a labelled image that is also a test image."""
     labels: dict[str | None, set[str]] = {}
-    for (_, label), content in zip(listing.entries, digests, strict=True):
+    for (_, label), content in zip(listing.entries, contents, strict=True):
         if label:
             labels.setdefault(content, set()).add(label)
-    tested = set(digests[len(listing.train) :])
-    for i, ((file, label), content) in enumerate(zip(listing.entries, digests, strict=True)):
+    tested = set(contents[len(listing.train) :])
+    for i, ((file, label), content) in enumerate(zip(listing.entries, contents, strict=True)):
         if not usable[i] or not label:
             continue
         if len(labels[content]) > 1:
@@ -136,10 +204,41 @@ def _drop_contradictions(listing: Listing, digests: list[str | None], usable: np
             listing.skipped.append((file, "the same image is a test image"))
 
 
-def _drawn_to_test(listing: Listing, digests: list[str | None], usable: np.ndarray) -> np.ndarray:
+def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray, is_test: np.ndarray | None) -> list[tuple[int, int]]:
+    """Pairs of images with a class that are near copies, or of one photo; if `is_test`, near copies on both of its sides."""
+    entries = listing.entries
+    labeled = np.flatnonzero(usable & np.array([label != "" for _, label in entries], bool))
+    pictures = grey(pixels[labeled])[..., 0]
+    by_name = copies.one_photo([entries[i] for i in labeled])
+    if is_test is None:
+        pairs = copies.near_copies(pictures) + by_name
+    else:
+        test, train = np.flatnonzero(is_test[labeled]), np.flatnonzero(~is_test[labeled])
+        pairs = [(int(test[i]), int(train[j])) for i, j in copies.near_copies(pictures[test], pictures[train])] + by_name
+    return [(int(labeled[i]), int(labeled[j])) for i, j in pairs]
+
+
+def _note_near(listing: Listing, pairs: list[tuple[int, int]], is_test: np.ndarray, n_test: int) -> tuple[tuple[str, str], ...]:
+    """Notes test images that are near copies of labelled ones; the files of each such pair, one for a test image."""
+    crossing: dict[str, str] = {}
+    for i, j in pairs:
+        if is_test[i] != is_test[j]:
+            test, train = (i, j) if is_test[i] else (j, i)
+            crossing.setdefault(listing.entries[test][0], listing.entries[train][0])
+    for file, twin in crossing.items():
+        listing.note(file, f"nearly the same as {twin}, which has a label")
+    if crossing:
+        file, twin = min(crossing.items())
+        told = f"nearly the same as a labelled one, such as {file} and {twin}: the accuracy may be too high"
+        listing.note(WHOLE, f"{len(crossing)} of {n_test} test images are {told}")
+    return tuple(sorted(crossing.items()))
+
+
+def _drawn_to_test(listing: Listing, digests: list[str | None], usable: np.ndarray, groups: list[int]) -> np.ndarray:
     """The images (N,), as a mask, that become test images where there are no others: of each class one in TEST_SHARE.
 
-    They follow from their content, whatever their order: labels that are added later do not change them much.
+    They follow from their content, whatever their order: labels that are added later do not change them much. The images of a
+    class that are in one of the `groups` (N,) stay together, unless each group is larger than what is to be drawn.
     """
     entries = listing.entries
     by_class: dict[str, list[int]] = {}
@@ -149,7 +248,16 @@ def _drawn_to_test(listing: Listing, digests: list[str | None], usable: np.ndarr
     taken = np.zeros(len(entries), bool)
     for members in by_class.values():
         members.sort(key=lambda i: (digests[i], entries[i][0]))
-        taken[members[: len(members) // TEST_SHARE]] = True
+        left = wanted = len(members) // TEST_SHARE
+        sizes = Counter(groups[i] for i in members)
+        drawn = set()
+        for group in dict.fromkeys(groups[i] for i in members):
+            if sizes[group] <= left:
+                drawn.add(group)
+                left -= sizes[group]
+        if left == wanted > 0 and min(sizes.values()) <= len(members) // 2:
+            drawn.add(min(sizes, key=lambda group: sizes[group]))
+        taken[[i for i in members if groups[i] in drawn] or members[:wanted]] = True
     return taken
 
 
@@ -171,15 +279,17 @@ def _arrays(pixels: np.ndarray, labels: np.ndarray, classes: list[str], parts: d
 
 def described(title: str, slug: str, classes: tuple[str, ...], arrays: Arrays, **more: Any) -> DataSetInfo:
     """The metadata that follow from the arrays, and the fields `more`."""
-    checksum = sha256(dumps(classes).encode())
+    checksum = sha256(json.dumps(classes).encode())
     for name in sorted(arrays):
         checksum.update(arrays[name].tobytes())
     more |= {"n_images": len(arrays["x"]), "n_labels": int((arrays["y"] >= 0).sum()), "n_test": len(arrays["x_test"])}
     return DataSetInfo(title, slug, classes, checksum.hexdigest(), **more)
 
 
-def _problem(classes: list[str], labels: np.ndarray, test_labels: np.ndarray) -> str:
+def _problem(classes: list[str], labels: np.ndarray, test_labels: np.ndarray, hint: str) -> str:
     """Why images with these `labels`, and test images with those, can't be trained with; empty if they can."""
+    if not classes and hint:
+        return f"no labelled image that can be read: {hint}"
     if not classes:
         return f"no labelled image that can be read: label some, in {LAYOUT}; `make label-next` says which"
     if len(classes) == 1:

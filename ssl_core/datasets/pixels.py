@@ -1,69 +1,187 @@
 """Image files as pixels: images of any size, kind and colour become what the network sees."""
 
 import hashlib
+import os
+import stat
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
+try:
+    import pillow_heif
+except ImportError:
+    HEIF: tuple[str, ...] = ()
+else:
+    pillow_heif.register_heif_opener()
+    HEIF = (".heic", ".heif")
+
+_ENDINGS = {  # of the formats of Pillow that need no other program; some need a library that it may be built without
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",) if features.check("webp") else (),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TGA": (".tga",),
+    "ICO": (".ico",),
+    "JPEG2000": (".jp2", ".j2k") if features.check("jpg_2000") else (),
+    "AVIF": (".avif",) if features.check("avif") else (),
+    "HEIF": HEIF,
+}
+FORMATS = {ending: name for name, endings in _ENDINGS.items() for ending in endings}
+NEEDS_HEIF = "is read only with pillow-heif: .venv/bin/pip install '.[heic]'"
 SIDE = 28  # pixels, of what the network sees
 MOST_PIXELS = 80_000_000  # of an image file: one that is larger is a mistake, or an attack
+MOST_BYTES = 1_000_000_000
 GREY = 16  # of 255: an image whose channels differ by no more is grey
+
+# They name no file. What matters of them is told with the file's name.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class UnreadableImage(ValueError):
     """An image file that can't be used; the message is the reason."""
 
 
-def decode(path: Path) -> tuple[np.ndarray, str]:
-    """An image file as bytes (28, 28, 3), and the SHA-256 of its content. Raises UnreadableImage."""
+@dataclass(frozen=True)
+class Frame:
+    """An image file at the network's size: bytes (28, 28, 3), or float32 (28, 28) if it has more than 8 bits a pixel."""
+
+    values: np.ndarray
+    digest: str  # SHA-256 of the file
+    notes: tuple[str, ...] = ()  # what of the file is not used
+
+    @property
+    def deep(self) -> bool:
+        """Whether it has more than 8 bits a pixel: its values need a scale."""
+        return self.values.ndim == 2
+
+    def pixels(self, scale: tuple[float, float] | None = None) -> np.ndarray:
+        """The bytes (28, 28, 3); the values of `scale` become 0 and 255, by default the image's own lowest and highest."""
+        if not self.deep:
+            return self.values
+        low, high = scale or scale_of([self])
+        share = (self.values.astype(np.float64) - low) / ((high - low) or 1.0)
+        return np.repeat((share * 255).round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def scale_of(frames: Sequence[Frame]) -> tuple[float, float]:
+    """The lowest and the highest value of frames with more than 8 bits a pixel."""
+    return float(min(frame.values.min() for frame in frames)), float(max(frame.values.max() for frame in frames))
+
+
+def decode(path: Path, scale: tuple[float, float] | None = None) -> tuple[np.ndarray, str]:
+    """An image file as bytes (28, 28, 3), and the SHA-256 of its content. Raises UnreadableImage.
+
+    `scale` is the lowest and the highest value of images with more than 8 bits a pixel (DataSetInfo.scale).
+    """
+    frame = read_frame(path)
+    return frame.pixels(scale), frame.digest
+
+
+def read_frame(path: Path) -> Frame:
+    """An image file at the network's size. Raises UnreadableImage."""
     try:
-        content = path.read_bytes()
-        if not content:
-            raise UnreadableImage("an empty file")
-        with Image.open(BytesIO(content), formats=sorted(set(FORMATS.values()))) as image:
-            return framed(_in_color(image)), hashlib.sha256(content).hexdigest()
+        content = _content(path)
+        kinds = {name for ending, name in FORMATS.items() if name != "TGA" or ending == path.suffix.lower()}  # it has no mark
+        with Image.open(BytesIO(content), formats=sorted(kinds)) as image:
+            notes = _unused(image)
+            values, no_numbers = _at_size(image)
+        if no_numbers:
+            notes.append(f"{no_numbers} pixel{'s are' if no_numbers > 1 else ' that is'} no number: filled with the median")
+        return Frame(values, hashlib.sha256(content).hexdigest(), tuple(notes))
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
         raise UnreadableImage(_too_large("many million")) from None
     except UnidentifiedImageError:
-        kinds = ", ".join(sorted(set(FORMATS.values())))
-        raise UnreadableImage(f"not an image of a kind that is read: {kinds}") from None
+        raise UnreadableImage(_unidentified(content)) from None
     except Exception as error:  # Pillow raises whatever a broken file leads to
-        raise UnreadableImage(f"can't be read ({' '.join(str(error).replace(str(path), 'it').split())[:100]})") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{error}".replace(str(path), "it")
+        raise UnreadableImage(f"can't be read ({' '.join(reason.split())[:100] or type(error).__name__})") from None
 
 
-def _in_color(image: Image.Image) -> Image.Image:
-    """An opened image upright, in RGB with 8 bits per channel, on white where it is transparent."""
+def _content(path: Path) -> bytes:
+    """The bytes of a file; a pipe, which may never end, is not opened."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImage("not a file, but a pipe, a socket or a device")
+    if status.st_size > MOST_BYTES:
+        raise UnreadableImage(f"{status.st_size / 1e9:.1f} GB: must be at most {MOST_BYTES // 1_000_000_000} GB")
+    if not (content := path.read_bytes()):
+        raise UnreadableImage("an empty file")
+    return content
+
+
+def _unidentified(content: bytes) -> str:
+    """Why Pillow does not know a file."""
+    if content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1") and not HEIF:
+        return f"HEIC by its content, which {NEEDS_HEIF}"
+    if content.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS in place of the image: `git lfs pull` fetches it"
+    return f"not an image of a kind that is read: {', '.join(dict.fromkeys(FORMATS.values()))}"
+
+
+def _unused(image: Image.Image) -> list[str]:
+    """What of an opened image is not used: further pages or frames, and bits."""
+    notes = []
+    frames = 1
+    if image.format != "MPO":  # of a phone: the same picture for another eye, or its depths
+        with suppress(Exception):  # a broken page, which is not used
+            frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"{frames} {'pages' if image.format == 'TIFF' else 'frames'}: the first is used")
+    raw = str(getattr(image, "tile", "")) if image.format == "PNG" else ""
+    bits = getattr(image, "tag_v2", {}).get(258, ())
+    if len(image.getbands()) > 1 and (";16" in raw or max(bits, default=8) > 8):
+        notes.append("16 bits in each colour: the upper 8 are used")
+    return notes
+
+
+def _at_size(image: Image.Image) -> tuple[np.ndarray, int]:
+    """The values of a Frame from an opened image, and the number of its pixels that are no number.
+
+    It is turned upright, and lies on white where it is transparent.
+    """
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise UnreadableImage(_too_large(f"{width * height / 1e6:.0f} million"))
     image.draft("RGB", (4 * SIDE, 4 * SIDE))  # a JPEG can be decoded at a fraction of its size
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image)
+        values, no_numbers = _finite(np.asarray(image, dtype=np.float32))
+        return framed(Image.fromarray(values)), no_numbers
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    return framed(image.convert("RGB")), 0
 
 
 def _too_large(size: str) -> str:
     return f"{size} pixels: must be at most {MOST_PIXELS // 1_000_000} million"
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image with more than 8 bits per pixel in 8 bits. White is 1, 255 or 65535: the least that holds all its values."""
-    values = np.asarray(image, dtype=np.float64)
-    white = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
-    return Image.fromarray((values / white * 255).round().clip(0, 255).astype(np.uint8))
+def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Values of which those that are no number, or infinite, have become the median of the others; and how many they were."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return values, 0
+    if not finite.any():
+        raise UnreadableImage("no pixel that is a number")
+    return np.where(finite, values, np.median(values[finite])), int((~finite).sum())
 
 
 def framed(image: Image.Image) -> np.ndarray:
-    """An RGB image as bytes (28, 28, 3).
+    """An RGB image as bytes (28, 28, 3), or one of mode F as float32 (28, 28).
 
     Its longer side is resized to 28 pixels. The shorter one is filled up on both sides with the median colour of the border.
     """
@@ -71,8 +189,8 @@ def framed(image: Image.Image) -> np.ndarray:
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    height, width, _ = small.shape
-    frame = np.empty((SIDE, SIDE, 3), np.uint8)
+    height, width = small.shape[:2]
+    frame = np.empty((SIDE, SIDE, *small.shape[2:]), small.dtype)
     frame[:] = np.median(border, axis=0)
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     frame[top : top + height, left : left + width] = small

@@ -1,176 +1,234 @@
-"""The files of a folder of images, before any of them is opened: which are images, and which class each has.
+"""The layout of a folder of images: which files are images to train and to test with, and which class each has.
 
-Images lie in `labeled/<class>/` and `unlabeled/`, and, where there are test images, in `test/<class>/`: torchvision's
-convention. Or all lie anywhere in the folder, and its `labels.csv` (`file,label`) names the class of those that have one.
+Layouts, the first that fits:
+
+- `labeled/<class>/`, with `unlabeled/` and `test/<class>/` where there are such images;
+- images anywhere, and a table `labels.csv` (`file,label`) with the class of those that have one, with `test/` as before;
+- `train/<class>/`, with `val/<class>/` or `test/<class>/`, as torchvision's ImageFolder has them, and `unlabeled/`;
+- `<class>/`, in the folder itself, as ImageFolder has it, with `test/<class>/`;
+- anything else is images without a label.
+
+Classes of test images may also be in `labels.csv`, or in `test/labels.csv`.
 """
 
-import csv
-import os
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
+from . import names, tables
+from .checks import MOST_CLASSES
 from .machine import digest
-from .pixels import FORMATS
+from .walk import WHOLE, Entry, Listing, by_ending, images, inside
+from .walk import images_below as images_below  # re-exported
 
-LAYOUT = "labeled/<class>/ and unlabeled/, or a labels.csv with the columns file,label"
-PARTS = ("labeled", "unlabeled", "test")
-Entry = tuple[str, str]  # a file and its class, '' where there is no label
-Identity = tuple[int, int]  # of a folder on disk, whatever it is called: device and inode
-
-
-@dataclass
-class Listing:
-    """The files of `folder` by their use; and those that are left out, each with the reason."""
-
-    folder: Path
-    train: list[Entry] = field(default_factory=list)
-    test: list[Entry] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def entries(self) -> list[Entry]:
-        """All images, those of training first."""
-        return [*self.train, *self.test]
-
-    def skip(self, path: Path, reason: str) -> None:
-        """Leaves a file out."""
-        self.skipped.append((_printable(path.relative_to(self.folder).as_posix()), reason))
+LAYOUT = "labeled/<class>/ and unlabeled/, or <class>/, or a labels.csv with the columns file,label"
+TABLE = "labels.csv"
+SHOWN = 10  # folders in a sentence
 
 
 def scan(folder: Path) -> Listing:
     """Lists the images of a folder, with their classes; raises ValueError if it is not laid out as a data set."""
-    listing, table = Listing(folder), folder / "labels.csv"
-    if table.exists() and (folder / "labeled").exists():
-        raise ValueError(f"data={str(folder)!r}: must have labeled/ or labels.csv, not both; remove one of them")
-    if (folder / "labeled").exists():
-        unlabeled = [(file, "") for file in _images(listing, "unlabeled")]
-        listing.train = [*_by_class(listing, "labeled"), *unlabeled]
-        _skip_others(listing)
+    listing, title = Listing(folder), f"data={str(folder)!r}"
+    try:
+        folders, files = inside(folder)
+    except OSError as error:
+        raise ValueError(f"{title}: can't be read ({error.strerror})") from None
+    has_table = TABLE in files
+    if has_table and "labeled" in folders:
+        raise ValueError(f"{title}: must have labeled/ or labels.csv, not both; remove one of them")
+    if question := names.question(folder, folders, files):
+        raise ValueError(f"{title}: {question}")
+    if "labeled" in folders:
+        _read_parts(listing, "labeled", folders, files)
+    elif has_table:
+        _read_by_table(listing, folders)
+    elif "train" in folders and names.has_classes(folder / "train"):
+        _read_parts(listing, "train", folders, files)
     else:  # also where there are no labels yet
-        listing.train = _by_table(listing, _read_table(table, listing) if table.exists() else {})
-    listing.test = _by_class(listing, "test")
+        _read_by_folder(listing, folders)
     # Classes well mixed, and yet the same order every time, so that the first images show all kinds.
     listing.train.sort(key=lambda entry: (entry[1] == "", digest(entry[0]) if entry[1] else entry[0]))
     listing.test.sort(key=lambda entry: digest(entry[0]))
+    for sentence in tables.look_alikes(sorted(_classes(listing.train))):
+        listing.note(WHOLE, sentence)
+    _check_some(listing, title)
     return listing
 
 
-def images_below(folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """The image files anywhere in `folder`, in order; and the other files, each with the reason why it is left out."""
-    listing = Listing(folder)
-    return _images(listing), listing.skipped
+def _check_some(listing: Listing, title: str) -> None:
+    """Raises Unusable if there is no image at all."""
+    if not listing.train:
+        also = f", of {n} files: {by_ending(listing.skipped)}" if (n := len(listing.skipped)) else ""
+        raise Unusable(f"{title}: no image that can be read{also}; must be {LAYOUT}", listing)
+
+
+class Unusable(ValueError):
+    """A folder without an image to train with; what is in it is in `skipped`, with the reasons."""
+
+    def __init__(self, message: str, listing: Listing):
+        super().__init__(message)
+        self.skipped = tuple(sorted(listing.skipped))
+
+
+def _read_parts(listing: Listing, labeled: str, folders: list[str], files: list[str]) -> None:
+    """The layouts with a folder for the labelled images, called labeled/ or train/."""
+    test = _test_part(listing, folders) if labeled == "train" else "test" if "test" in folders else ""
+    entries = _by_class(listing, labeled)
+    unlabeled = [(file, "") for file in images(listing, "unlabeled")] if "unlabeled" in folders else []
+    listing.train = [*entries, *unlabeled]
+    if test:
+        listing.test = _test_images(listing, test, {})
+    if labeled == "train":
+        listing.note(WHOLE, f"classes are the folders of train/: {_counted(_classes(entries))}")
+    known = {labeled, "unlabeled", "test", "skipped.csv"} | ({*names.VALIDATION} if labeled == "train" else set())
+    for name in sorted({*folders, *files} - known):
+        listing.skip(name, f"not in {labeled}/, unlabeled/ or test/")
+
+
+def _test_part(listing: Listing, folders: list[str]) -> str:
+    """The folder beside train/ with the images to test with; '' if there is none. Another one is left out."""
+    candidates = [name for name in ("test", *names.VALIDATION) if name in folders]
+    tops = {name: listing.folder / name for name in candidates}
+    with_classes = [name for name, top in tops.items() if names.has_classes(top) or (top / TABLE).is_file()]
+    part = (with_classes or candidates or [""])[0]
+    others = [name for name in candidates if name != part]
+    for name in others:
+        listing.skip(name, f"not used: {part}/ is the test part")
+    if others or part not in ("", "test"):
+        left_out = f"; not used: {', '.join(f'{name}/' for name in others)}" if others else ""
+        listing.note(WHOLE, f"{part}/ is the test part{left_out}")
+    return part
+
+
+def _read_by_table(listing: Listing, folders: list[str]) -> None:
+    """Images anywhere in the folder but in test/, with their labels by the table."""
+    files = images(listing, without={"test", TABLE})
+    probe = Listing(listing.folder)  # what is left out of test/ is told when its classes are known
+    test = images(probe, "test") if "test" in folders else []
+    labels = _labels(listing, TABLE, [*files, *test, *(file for file, _ in probe.skipped)])
+    listing.train = [(file, labels.get(file, "")) for file in files]
+    if "test" in folders:
+        listing.test = _test_images(listing, "test", labels)
+
+
+def _read_by_folder(listing: Listing, folders: list[str]) -> None:
+    """The folders are classes if all images lie in two or more of them; otherwise no image has a label."""
+    loose = images(listing, without=folders)
+    found = {name: files for name in folders if name != "test" and (files := images(listing, name))}
+    counts = {name: len(files) for name, files in found.items() if name not in names.OWN}
+    own = found.keys() - counts.keys()
+    listing.train = [(file, "") for files in (loose, *found.values()) for file in files]
+    if 2 <= len(counts) <= MOST_CLASSES and sum(counts.values()) >= 2 * len(counts) and not loose and not own:
+        listing.train = [(file, _folder_class(file, "")) for file, _ in listing.train]
+        _note_forms(listing, "", listing.train)
+        told = f"classes are the folders {_counted(_classes(listing.train))}; if they are not, move them into unlabeled/"
+        listing.note(WHOLE, told)
+    elif own & {"train", *names.VALIDATION}:
+        listing.hint = f"{min(own - {'unlabeled'})}/ must have a folder for each class"
+    elif len(counts) > 1:
+        listing.hint = f"classes seem to lie in {_counted(counts)}: if so, move these folders into labeled/"
+    elif len(counts) == 1 and not loose and not own:
+        (only,) = counts
+        if len(deeper := Counter(label for file in found[only] if (label := _folder_class(file, only)))) > 1:
+            listing.hint = f"classes seem to lie in {only}/, in {_counted(deeper)}: if so, give DATA={listing.folder / only}"
+    if not any(label for _, label in listing.train) and (sentence := tables.nearly(listing.folder, TABLE)):
+        raise ValueError(f"data={str(listing.folder)!r}: {sentence}")
+    if "test" in folders:
+        listing.test = _test_images(listing, "test", {})
 
 
 def _by_class(listing: Listing, part: str) -> list[Entry]:
     """The images below `part`, in which each class has a folder."""
     entries = []
-    for file in _images(listing, part):
-        inside = file.removeprefix(f"{part}/")
-        if "/" in inside:
-            entries.append((file, inside.split("/")[0]))
+    for file in images(listing, part):
+        if label := _folder_class(file, part):
+            entries.append((file, label))
         else:
-            listing.skipped.append((file, "not in the folder of a class"))
-    with_images = {label for _, label in entries}
-    top = listing.folder / part
-    for path in sorted(top.iterdir()) if top.is_dir() else ():
-        if path.is_dir() and path.name not in with_images and not path.name.startswith("."):
-            listing.skip(path, "a class without an image")
+            listing.skip(file, "not in the folder of a class")
+    _note_forms(listing, part, entries)
     return entries
 
 
-def _by_table(listing: Listing, labels: dict[str, str]) -> list[Entry]:
-    """The images anywhere in the folder but in test/, with their labels by the table."""
-    files = _images(listing, without="test")
-    listing.skipped += [(file, "named in labels.csv, but not there") for file in labels.keys() - set(files)]
-    return [(file, labels.get(file, "")) for file in files]
-
-
-def _skip_others(listing: Listing) -> None:
-    """Notes what lies beside labeled/, unlabeled/ and test/."""
-    for path in sorted(listing.folder.iterdir()):
-        if path.name not in (*PARTS, "skipped.csv") and not path.name.startswith("."):
-            listing.skip(path, "not in labeled/, unlabeled/ or test/")
-
-
-def _images(listing: Listing, part: str = "", without: str = "") -> list[str]:
-    """The image files below `part` of the folder, in order; other files are noted as left out.
-
-    A folder called `without` in the folder itself is passed over.
-    """
-    top = listing.folder / part
-    if not top.exists():
-        return []
-    above = (_identity(listing.folder),) if part else ()
-    return [file for path in _walk(listing, top, above, without) if (file := _image(listing, path))]
-
-
-def _walk(listing: Listing, place: Path, above: tuple[Identity, ...], without: str) -> Iterator[Path]:
-    """The files below `place`, in order. Links are followed, but not back to one of the folders `above`."""
-    try:
-        identity, inside = _identity(place), sorted(place.iterdir())
-    except OSError as error:
-        listing.skip(place, f"can't be read ({error.strerror})")
-        return
-    if identity in above:
-        listing.skip(place, "a link that leads back to a folder above it")
-        return
-    for path in inside:
-        if path.name.startswith(".") or path == listing.folder / "labels.csv":
-            continue
-        if without and path == listing.folder / without and path.is_dir():
-            continue
-        if path.is_dir():
-            yield from _walk(listing, path, (*above, identity), without)
+def _test_images(listing: Listing, part: str, labels: dict[str, str]) -> list[Entry]:
+    """The images below `part` with their classes: by their folder, by `labels`, or by a table in `part` itself."""
+    table = f"{part}/{TABLE}"
+    files = images(listing, part, without={table})
+    told = [labels]
+    if (listing.folder / table).is_file():
+        told.append(_labels(listing, table, files))
+    classes, entries = _classes(listing.train), []
+    for file in files:
+        found = {labels[file] for labels in told if file in labels}
+        if (by_folder := _folder_class(file, part)) and (by_folder in classes or not found):
+            found.add(by_folder)
+        if len(found) == 1:
+            entries.append((file, found.pop()))
+        elif found:
+            listing.skip(file, f"its folder and tables give it different classes: {', '.join(sorted(found))}")
         else:
-            yield path
+            listing.skip(file, "not in the folder of a class")
+    _note_forms(listing, part, entries)
+    return entries
 
 
-def _image(listing: Listing, path: Path) -> str | None:
-    """The name of an image file, relative to the folder; None, and a note, if it is none by its name."""
-    name = path.relative_to(listing.folder).as_posix()
-    if path.suffix.lower() not in FORMATS:
-        listing.skip(path, f"not an image by its ending: must be {' '.join(FORMATS)}")
-    elif name != _printable(name):
-        listing.skip(path, "its name is not UTF-8")
-    else:
-        return name
-    return None
+def _folder_class(file: str, part: str) -> str:
+    """The class that the folder of a file below `part` stands for; '' if it lies directly there."""
+    first, slash, _ = file.removeprefix(f"{part}/" if part else "").partition("/")
+    return unicodedata.normalize("NFC", first) if slash else ""
 
 
-def _identity(folder: Path) -> Identity:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
+def _note_forms(listing: Listing, part: str, entries: list[Entry]) -> None:
+    """Notes folders of one class whose names differ in Unicode's form alone, and folders without an image."""
+    top = listing.folder / part
+    with_images = {label for _, label in entries}
+    forms: dict[str, list[str]] = {}
+    for name in (name for name in inside(top)[0] if part or name not in names.OWN):
+        label = unicodedata.normalize("NFC", name)
+        forms.setdefault(label, []).append(name)
+        if label not in with_images:
+            listing.skip(f"{part}/{name}" if part else name, "a class without an image")
+    for label, several in forms.items():
+        if len(several) > 1:
+            listing.note(WHOLE, f"{len(several)} folders are called {label!r}, in two forms of Unicode: one class")
 
 
-def _printable(name: str) -> str:
-    """A file name that can be written down: bytes that are not UTF-8 as escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _read_table(path: Path, listing: Listing) -> dict[str, str]:
-    """The label of each file in `labels.csv` that has one."""
+def _labels(listing: Listing, table: str, files: list[str]) -> dict[str, str]:
+    """The label of each of `files` that has one in `table`; what of the table fits no file is listed."""
+    place = f"{table.removesuffix(TABLE)}"
+    rows, notes = tables.read_labels(listing.folder / table)
+    for text in notes:
+        listing.note(table, text)
+    rows = [row for row in rows if row[1] and row[2]]
+    wanted = list(dict.fromkeys(file for _, file, _ in rows))
+    here = [file.removeprefix(place) for file in (*files, *(file for file, _ in listing.skipped)) if file.startswith(place)]
+    found = tables.match(wanted, here, listing.folder / place)
+    if not found:
+        listing.hint = tables.difference(wanted, [file.removeprefix(place) for file in files], table)
     labels: dict[str, set[str]] = {}
-    for file, label in _rows(path):
-        inside = posixpath.normpath(file.replace("\\", "/"))
-        if inside.startswith(("../", "/")) or inside == "..":
-            listing.skipped.append((file, "named in labels.csv, but outside the folder"))
-        elif file and label:
-            labels.setdefault(inside, set()).add(label)
-    for file in [file for file, several in labels.items() if len(several) > 1]:
-        reason = f"two labels in labels.csv ({', '.join(sorted(labels.pop(file)))}): used without a label"
-        listing.skipped.append((file, reason))
-    return {file: label for file, (label,) in labels.items()}
+    for line, name, label in rows:
+        if name in found:
+            labels.setdefault(f"{place}{found[name]}", set()).add(label)
+        elif name in wanted:  # told once, with its first line
+            wanted.remove(name)
+            outside = posixpath.normpath(name.replace("\\", "/")).startswith(("../", "/"))
+            listing.skip(
+                f"{place}{name}", f"named in {table}, but {'outside the folder' if outside else 'not there'} (line {line})"
+            )
+    used = set(files)
+    for file, several in labels.items():
+        if len(several) > 1 and file in used:
+            listing.note(file, f"two labels in {table} ({', '.join(sorted(several))}): used without a label")
+    return {file: label for file, (label, *more) in ((file, sorted(each)) for file, each in labels.items()) if not more}
 
 
-def _rows(path: Path) -> list[Entry]:
-    """The columns `file` and `label` of a table; raises ValueError if it has none."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if missing := {"file", "label"} - set(table.fieldnames or ()):
-                raise ValueError(f"{path}: must be a table with the columns file and label (no {', '.join(sorted(missing))})")
-            return [((row["file"] or "").strip(), (row["label"] or "").strip()) for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: must be a table in UTF-8 with the columns file and label ({error})") from None
+def _classes(entries: list[Entry]) -> Counter[str]:
+    """The number of images of each class."""
+    return Counter(sorted(label for _, label in entries if label))
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Folders or classes with their numbers of images: `a (8), b (8)`."""
+    shown = [f"{name} ({count})" for name, count in list(counts.items())[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else "")

@@ -1,7 +1,9 @@
 """Images that were decoded once are kept on disk, with their metadata; the name of the file follows from what made it."""
 
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -16,25 +18,41 @@ from .info import DataSetInfo
 from .machine import digest, write_atomically
 
 Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, 28, 28); `y` and `y_test`, int64 (N,), −1 for no label
-CODE = ("pixels", "scan", "folder", "named")  # the modules that decide how images are read
+# The modules that decide how images are read, and what is told of them.
+CODE = ("pixels", "walk", "names", "tables", "table_names", "scan", "copies", "folder", "info", "named")
+KEPT_VERSIONS = 3  # of a folder that changes: a sweep that began with one of them may still read it
 
 
 def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, DataSetInfo]]) -> Path:
     """The file below `root` with the arrays for `slug` and `key`; `make` is called if it is missing or not whole.
 
-    `key` is a value that JSON can hold. A new file replaces those of the same `slug` and other keys.
+    `key` is a value that JSON can hold. The versions of a `slug` that were used last stay: KEPT_VERSIONS of them.
     """
     folder = root / "folders"
     path = folder / f"{slug}-{digest([code_digest(), key])[:16]}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{slug}.lock"):  # another process may be making it
-        if not _is_whole(path):
+        if not is_whole(path):
             arrays, info = make()
             write_atomically(path, safetensors.numpy.save(arrays, {"info": json.dumps(asdict(info))}))
-            for other in folder.glob(f"{slug}-{'?' * 16}.safetensors"):
-                if other != path:
-                    other.unlink()
+        touch(path)
+        versions = [(_used(other), other) for other in folder.glob(f"{slug}-{'?' * 16}.safetensors")]
+        for _, other in sorted(versions, reverse=True)[KEPT_VERSIONS:]:
+            other.unlink(missing_ok=True)
     return path
+
+
+def touch(path: Path) -> None:
+    """Notes that a kept file is in use."""
+    with suppress(OSError):  # another user's: it is used all the same
+        os.utime(path)
+
+
+def _used(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def read_info(path: Path) -> DataSetInfo:
@@ -57,11 +75,12 @@ def code_digest() -> str:
     return digest(sources)
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether a kept file is there in full."""
     try:
-        read_info(path)
-        return True
-    except (OSError, SafetensorError, TypeError, KeyError):
+        with safe_open(path, "numpy") as file:
+            return "info" in file.metadata()
+    except (OSError, SafetensorError, TypeError):
         return False
 
 

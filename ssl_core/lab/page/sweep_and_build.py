@@ -1,17 +1,16 @@
 """The command `sweep`: a grid of runs, then the results page."""
 
 import argparse
-import csv
-import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from ssl_core.data import load
-from ssl_core.datasets import check_name, describe, fetch
+from ssl_core.datasets import DATA_SETS, DataSetInfo, check_name, describe, fetch, slug, tables
 from ssl_core.datasets.checks import check_whole
+from ssl_core.datasets.walk import WHOLE
 
 from ..runs import executors, files
 from ..runs.cluster import DaskExecutor
@@ -21,6 +20,8 @@ from ..runs.spec import DEVICES, Run, check_device, current_draw
 from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
 from ..studies import registry, run_figures
 from . import build
+
+Rows = Sequence[tuple[str, str]]  # files, and what there is to say of each
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,8 @@ def configure_machine(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> None:
     outputs, data = files.outputs(args.outputs), files.located(args.data)
     check_name(data)
+    if data not in DATA_SETS:
+        check_usable(data, outputs)
     if args.study:
         grid, notebooks = registry.runs(args.study, data, smoke=args.smoke), registry.notebooks(args.study)
     else:
@@ -104,21 +107,62 @@ def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> No
         build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
 
 
+def check_usable(name: str, outputs: Path) -> None:
+    """Raises ValueError if the folder `name` can't be trained with; what of it is not used, and why, is written before."""
+    try:
+        info = describe(name, for_training=False)
+        problem, skipped, notes = info.problem, info.skipped, info.notes
+    except ValueError as error:
+        problem, skipped, notes = str(error), getattr(error, "skipped", ()), ()
+    if problem and (skipped or notes):
+        problem += f"; see {write_skipped(outputs / slug(name), skipped, notes)}"
+    if problem:
+        raise ValueError(problem)
+
+
+def write_skipped(folder: Path, skipped: Rows, notes: Rows) -> Path:
+    """Writes skipped.csv: the files that are not used, and what there is to say about others. Returns its path."""
+    path = files.writable("OUTPUTS", folder) / "skipped.csv"
+    rows = [(*row, used) for used, rows in (("no", skipped), ("yes", notes)) for row in rows]
+    columns = ("file", "reason", "used")
+    tables.write(path, columns, [dict(zip(columns, row, strict=True)) for row in rows])
+    return path
+
+
 def preview(name: str, outputs: Path) -> None:
     """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
     info, images = describe(name), load(name)
     folder = outputs / info.slug
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = io.StringIO()
-    csv.writer(rows).writerows([("file", "reason"), *info.skipped])
-    files.write_atomically(folder / "skipped.csv", rows.getvalue())
+    write_skipped(folder, info.skipped, info.notes)
     by_chance = torch.randperm(info.n_images, generator=torch.Generator().manual_seed(0))
     shown = torch.cat([torch.arange(min(20, info.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
     titles = [name[:12] for name in images.class_names(images.y[shown])]
     title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
     run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
-    given = "of test/" if info.files else "of the set itself"
-    origin = given if info.own_test else "taken from the labelled ones, since there is no test/"
-    print(f"{info.title}: {info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes")
-    print(f"{info.title}: {info.n_test} images to test with, {origin}; {len(info.skipped)} files left out")
+    for sentence in sentences(info):
+        print(f"{info.title}: {sentence}")
     print(f"{info.title}: see preview.png and skipped.csv in {folder}", flush=True)
+
+
+def sentences(info: DataSetInfo) -> list[str]:
+    """What there is to say about the data set before it is trained with."""
+    if not info.files:
+        origin = "of the set itself"
+    else:
+        origin = "given as such" if info.own_test else "taken from the labelled ones, since there is no test/"
+    lines = [
+        f"{info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes",
+        f"{info.n_test} images to test with, {origin}; {_counted(info.skipped, 'left out')}",
+    ]
+    lines += [text for file, text in info.notes if file == WHOLE]
+    if about_files := [note for note in info.notes if note[0] != WHOLE]:
+        lines.append(_counted(about_files, "used in part, or with a remark"))
+    if unfit := [row for row in info.skipped if "named in" in row[1]]:
+        lines.append(f"{_counted(unfit, 'named in a table of labels, but not there')}")
+    return lines
+
+
+def _counted(rows: Rows, what: str) -> str:
+    """How many files are `what`, with an example."""
+    example = f", such as {rows[0][0]} ({rows[0][1]})" if rows else ""
+    return f"{len(rows)} file{'s' * (len(rows) != 1)} {what}{example}"
