@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -23,7 +25,7 @@ from filelock import Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_core.datasets import machine
+from ssl_core.datasets import DataError, fetch, machine
 from ssl_core.lab.__main__ import main
 from ssl_core.lab.runs import executors, files, gpu, graph_cache, notebook, spec, sweep
 from ssl_core.lab.runs.spec import Run
@@ -194,12 +196,11 @@ def as_nobody(program, *arguments):
 
 
 @pytest.fixture
-def open_folder(tmp_path):
-    """A folder that everybody may enter, as its parents."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder != folder.parent and "pytest" in str(folder):
-            folder.chmod(0o755)
-    return tmp_path
+def open_folder():
+    """A folder that everybody may enter; pytest keeps its own to their user."""
+    with tempfile.TemporaryDirectory() as name:
+        (folder := Path(name)).chmod(0o755)
+        yield folder
 
 
 LOCK = """from ssl_core.datasets import machine
@@ -272,6 +273,16 @@ def test_home_is_expanded_and_an_unknown_one_named(tmp_path, monkeypatch):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(ValueError, match=r"^data='.*/loop': must be the path of a folder \("):
         files.located(f"{tmp_path}/loop")
+
+
+def test_data_of_another_user_are_refused_before_any_mirror_is_asked(tmp_path, capsys):
+    (tmp_path / "MNIST").touch()  # as a folder that belongs to another user: nothing can be made in it
+    raw = tmp_path / "MNIST" / "raw"
+    with pytest.raises(
+        DataError, match=rf"^{raw}: must be a folder that can be written to \(Not a directory\); copy the project"
+    ):
+        fetch("mnist", tmp_path)
+    assert "fetching MNIST from" not in capsys.readouterr().err
 
 
 # --- notebooks: the same kernel and the same numbers, whatever the user has set up
