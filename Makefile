@@ -1,25 +1,30 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-LABELS  ?= 6000 2000 1000 500 250 50
-RECIPES ?= supervised published best
-SEEDS   ?= 0
-DATA    ?= mnist
-DRAW    ?= random
-OUTPUTS ?= outputs
-JOBS    ?=
-DEVICE  ?= auto
-SET     ?=
-N       ?= 50
-SINCE   ?= HEAD
-SCHEDULER ?=
-RUN     ?=
-IMAGES  ?=
-TARGET  ?= 0.99
-ONNX    ?=
-LAB     ?=
-TORCH   ?=
+VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB TORCH PYTHON
+# Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
+FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
+$(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
 
-PYTHON  ?= python3
+LABELS  = 6000 2000 1000 500 250 50
+RECIPES = supervised published best
+SEEDS   = 0
+DATA    = mnist
+DRAW    = random
+OUTPUTS = outputs
+JOBS    =
+DEVICE  = auto
+SET     =
+N       = 50
+SINCE   = HEAD
+SCHEDULER =
+RUN     =
+IMAGES  =
+TARGET  = 0.99
+ONNX    =
+LAB     =
+TORCH   =
+PYTHON  = python3
+
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
@@ -32,13 +37,21 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
 export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB TORCH PYTHON
+# The code of this folder, read as UTF-8; nothing of another Python or another project.
+export PYTHONPATH := $(CURDIR)
+export PYTHONUTF8 := 1
+unexport PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE PYTHONINSPECT
+
 UNKNOWN   := $(filter-out $(VARIABLES),$(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $(v))),$(v))))
 ifneq ($(strip $(UNKNOWN)),)
 $(error unknown variable $(strip $(UNKNOWN)): must be one of $(VARIABLES))
 endif
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH='$(TORCH)': must be cpu, or nothing)
+endif
+ifeq ($(MAKELEVEL),0)
+GOAL := $(or $(filter-out help,$(firstword $(MAKECMDGOALS))),sweep)
+$(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUND_$(v)) from the environment is not used; give it to make: make $(GOAL) $(v)=…)))
 endif
 
 .DEFAULT_GOAL := help
@@ -67,7 +80,8 @@ predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, wi
 
 lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
 	@$(COMMAND) lab
-	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/outputs/lab/notebooks/train.ipynb $(LAB)
+	@[ "$$(id -u)" != 0 ] || echo 'lab: as root; from outside a container: docker run -p 8888:8888, and LAB="--ip 0.0.0.0 --no-browser"'
+	@MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 $(BIN)/python -m jupyterlab --ServerApp.root_dir=. --ServerApp.kernel_spec_manager_class=ssl_core.lab.runs.kernels.OwnKernel --LabApp.default_url=/lab/tree/outputs/lab/notebooks/train.ipynb $(LAB) $$([ "$$(id -u)" != 0 ] || echo --allow-root)
 
 site: $(READY)  ## build a static site of executed notebooks and results: outputs/site/index.html (5 minutes)
 	@$(COMMAND) site
@@ -85,12 +99,12 @@ test-browser: $(DEV)  ## test the results page and the notebooks in Chromium, wi
 	@$(PYTEST) -rs tests/system/test_browser.py tests/system/test_browser_lab.py
 
 check: $(DEV)  ## check style, types, declared imports and spelling; no test is run
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/deptry --no-ansi ssl_core
-	@$(BIN)/codespell
-	@$(BIN)/nbstripout --verify notebooks/*.ipynb
+	@$(BIN)/python -m ruff check --quiet .
+	@$(BIN)/python -m ruff format --check --quiet .
+	@$(BIN)/python -m mypy --no-error-summary
+	@$(BIN)/python -m deptry --no-ansi ssl_core
+	@$(BIN)/python -m codespell_lib
+	@$(BIN)/python -m nbstripout --verify notebooks/*.ipynb
 
 smoke: $(READY)  ## try the whole path in about a minute, a few steps a run, into outputs/smoke
 	@$(SWEEP) --labels '1000 50' --recipes "$$RECIPES" --seeds 0 --outputs outputs/smoke --smoke
@@ -116,20 +130,30 @@ clean:  ## remove .venv, caches and fetched data; results are kept
 	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs data/folders .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp says that the virtual environment is complete; without it, one is made from scratch.
+# The stamp says that the virtual environment is complete; without it, or if its Python is gone, one is made from scratch.
+ifneq ($(wildcard $(READY)),)
+ifeq ($(shell test -x $(BIN)/python && echo works),)
+.PHONY: $(READY)
+endif
+endif
 $(READY): pyproject.toml
+	@[ -w . ] && { [ ! -e $(VENV) ] || [ -w $(VENV) ]; } || { echo 'setup: this folder, or $(VENV) in it, cannot be written to: copy the project into a folder of your own'; exit 1; }
+	@case $$(uname) in Linux) ;; *) echo "setup: tested on Debian and Ubuntu alone; macOS should work, Windows needs WSL; this is $$(uname)";; esac
 	@command -v $(PYTHON) >/dev/null || { echo 'setup: $(PYTHON) is not there; install it: apt install python3 python3-venv'; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: needs Python 3.11 or newer; name one with PYTHON=python3.12'; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo 'setup: this Python lacks its venv module; install it: apt install python3-venv'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	@index='$(if $(TORCH),$(CPU_INDEX))'; size='6 GB'; \
+	@index='$(if $(TORCH),$(CPU_INDEX))'; size=6; \
 	if [ -n "$$index" ]; then \
-	    if $(BIN)/python -c "import urllib.request as u; u.urlopen('$$index/torch/', timeout=20)" 2>/dev/null; then size='1.5 GB'; \
+	    if $(BIN)/python -c "import urllib.request as u; u.urlopen('$$index/torch/', timeout=20)" 2>/dev/null; then size=1.5; \
 	    else index=; echo 'setup: TORCH=cpu: $(CPU_INDEX) cannot be reached; PyTorch comes from PyPI, with CUDA'; fi; \
 	fi; \
-	echo "setup: installing into $(VENV), about $$size: 1 to 10 minutes"; \
-	$(BIN)/python -m pip install --disable-pip-version-check $${index:+--extra-index-url "$$index"} --editable .
-	$(BIN)/python -c 'from ssl_core.datasets import fetch; fetch("mnist")'
+	free=$$(df -Pk . | awk -v size=$$size 'NR == 2 && $$4 < size * 1e6 { printf "%.1f", $$4 / 1e6 }'); \
+	if [ -n "$$free" ]; then echo "setup: the packages take about $$size GB, and $$free GB are free here"; exit 1; fi; \
+	echo "setup: installing into $(VENV), about $$size GB: 1 to 10 minutes"; \
+	$(BIN)/python -m pip install --disable-pip-version-check $${index:+--extra-index-url "$$index"} --editable . || \
+	    { echo 'setup: the packages could not be installed, see above; without a network, set PIP_INDEX_URL or PIP_PROXY to what you have'; exit 1; }
+	@$(BIN)/python -c 'from ssl_core.datasets import fetch; fetch("mnist")' 2>&1 || { echo 'setup: MNIST could not be fetched, see above'; exit 1; }
 	@touch $@
 
 # What only tests and checks need.

@@ -113,9 +113,8 @@ def start_lab(tmp_path_factory):
     processes = []
 
     def start(project: Path = ROOT):
-        recipe = re.search(r"\$\(BIN\)/(jupyter lab .*) \$\(LAB\)", (ROOT / "Makefile").read_text())[1]
-        command = [*recipe.split(), "--no-browser", "--ServerApp.port=0", "--allow-root"]
-        command[0] = str(Path(sys.executable).with_name("jupyter"))
+        recipe = re.search(r"\$\(BIN\)/python (-m jupyterlab .*) \$\(LAB\)", (ROOT / "Makefile").read_text())[1]
+        command = [sys.executable, *recipe.split(), "--no-browser", "--ServerApp.port=0", "--allow-root"]
         own = tmp_path_factory.mktemp("jupyter")  # nothing of the user's own settings
         for name, values in LAB_SETTINGS.items():
             (file := own / "settings" / f"{name}.jupyterlab-settings").parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,7 @@ class RawFiles:
             return raw
         for file, fault in faults.items():
             print(f"data file {raw / file} is {fault}: fetching it", file=sys.stderr)
+        self._check_writable(raw)
         failures = []
         for name, source in self.sources.items():
             print(f"fetching {self.title} from {name} …", file=sys.stderr, flush=True)
@@ -71,6 +72,16 @@ class RawFiles:
                 failures.append(f"{name}: {' '.join(str(error).split())[:200]}")
         files = ", ".join(f"{raw / file} ({fault})" for file, fault in faults.items())
         raise DataError(f"{self.title} is not usable: {files}; no source could replace it ({'; '.join(failures)})")
+
+    def _check_writable(self, raw: Path) -> None:
+        """Raises DataError if the files could not be put there: no source would help."""
+        try:
+            raw.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=raw):
+                pass
+        except OSError as error:
+            way_out = "copy the project into a folder of your own"
+            raise DataError(f"{raw}: must be a folder that can be written to ({error.strerror}); {way_out}") from None
 
     def _faults(self, raw: Path) -> dict[str, str]:
         """The faults of the files in `raw`, by file; whole files are not listed."""

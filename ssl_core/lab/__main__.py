@@ -4,6 +4,8 @@ A module with a command has `configure(parser)` and `command(args)`. Bad input e
 """
 
 import argparse
+import locale
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -50,5 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"{args.command}: {error}")
 
 
+def use_utf8() -> None:
+    """Begins again in Python's UTF-8 mode where the locale is of another encoding: the project's files are all UTF-8.
+
+    What a terminal cannot show, as parts of some files' names, is then shown by its number and ends nothing.
+    """
+    other = not sys.flags.utf8_mode and locale.getencoding().lower() not in ("utf-8", "utf8")
+    if other and os.name == "posix" and os.environ.get("PYTHONUTF8") != "1":
+        os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONUTF8": "1"})
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # files, since nobody replaced them yet
+
+
 if __name__ == "__main__":
+    use_utf8()
     main()

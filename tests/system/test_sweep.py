@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Future
-from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -270,7 +269,7 @@ def test_jobs_fit_into_memory(monkeypatch):
     best, supervised = Run(50, "best", 0), Run(50, "supervised", 0)
     assert 1e9 < executors.memory(supervised) < executors.memory(best) < 2e9
     for free, at_a_time in ((64e9, 16), (4e9, 2), (2e9, 1), (0.1e9, 1)):
-        monkeypatch.setattr(executors.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        monkeypatch.setattr(executors.machine, "memory", lambda free=free: free)
         assert executors.jobs_in_memory([supervised, best], 16) == at_a_time
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ssl_core import experiment, recipes, train
-from ssl_core.lab.runs import files, fingerprint, notebook, records, spec
+from ssl_core.lab.runs import files, fingerprint, gpu, notebook, records, spec
 from ssl_core.lab.runs.records import Record
 from ssl_core.lab.runs.spec import Run
 
@@ -222,6 +222,8 @@ def test_missing_device_is_named_and_auto_prefers_a_gpu(monkeypatch):
         with pytest.raises(ValueError, match=must):
             spec.training_device(bad)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (12, 0))
+    monkeypatch.setattr(gpu, "attempt", lambda: None)
     assert spec.training_device("auto") == spec.training_device("cuda") == torch.device("cuda")
     assert spec.training_device("cpu") == torch.device("cpu")
 

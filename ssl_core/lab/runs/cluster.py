@@ -2,7 +2,7 @@
 commit, fetches the data itself, is sent the graph, and sends back the files of the run."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,9 @@ def make_graph(data_name: str, pretraining: Pretraining, name: str, device: str,
     return path.read_bytes()
 
 
-def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | None) -> RunFiles:
+def execute(
+    run: Run, threads: int, device: str, digest: str, graph: bytes | None, environment: Mapping[str, str] | None = None
+) -> RunFiles:
     """On a worker: executes `run` in a temporary folder. `graph` is the content of the graph's file, if it needs one."""
     _check_code(fingerprint(run), digest)
     load(run.data, files.DATA)  # fetched once, before a notebook starts
@@ -54,7 +56,7 @@ def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | Non
     with tempfile.TemporaryDirectory() as folder:
         error = ""
         try:
-            RunProcess(run, Path(folder), threads, device, _sender(str(run))).execute()
+            RunProcess(run, Path(folder), threads, device, _sender(str(run)), environment=environment).execute()
         except LabError as problem:
             error = str(problem)
         return RunFiles(error, {path.name: path.read_bytes() for path in Path(folder).iterdir()})
@@ -78,7 +80,7 @@ class DaskExecutor:
 
     jobs = None  # workers come and go
 
-    def __init__(self, address: str, device: str = "auto"):
+    def __init__(self, address: str, device: str = "auto", environment: Mapping[str, str] | None = None):
         try:
             from distributed import Client
         except ImportError:
@@ -88,7 +90,7 @@ class DaskExecutor:
         except (OSError, ValueError) as error:
             must = f"must be the address of a Dask scheduler that answers ({error})"
             raise ValueError(f"SCHEDULER={address!r}: {must}") from None
-        self.address, self.device = address, device
+        self.address, self.device, self.environment = address, device, environment
         self.pool = self.client.get_executor(pure=False, retries=3)  # a run survives the loss of its worker
         self.graphs: dict[Path, object] = {}
         self.listeners: dict[str, Tell] = {}
@@ -105,7 +107,7 @@ class DaskExecutor:
     def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future:
         """The files of the run are sent back as `RunFiles` and not written to `folder`; a worker does not say when it begins."""
         self.listeners[str(run)] = tell
-        return self.pool.submit(execute, run, threads, self.device, fingerprint(run), self._graph(run))
+        return self.pool.submit(execute, run, threads, self.device, fingerprint(run), self._graph(run), self.environment)
 
     def _graph(self, run: Run) -> object:
         """The graph that `run` needs, on the cluster or to be made there; None if it needs none."""

@@ -1,6 +1,6 @@
 """Execution of runs on this machine, each in a process of its own; cluster.py executes them on other machines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -9,13 +9,14 @@ from typing import Protocol
 
 import psutil
 
+from ssl_core.datasets import machine
 from ssl_core.model import N_HIDDEN
 
-from . import notebook, records
+from . import gpu, notebook, records
 from .fingerprint import fingerprint
 from .notebook import Execution, NotebookFailed
 from .progress import Tell
-from .spec import Run
+from .spec import Run, tell_cpu
 
 
 class Executor(Protocol):
@@ -35,17 +36,19 @@ class Executor(Protocol):
 
 
 class RunProcess:
-    """The training notebook of a run, executed into `folder`."""
+    """The training notebook of a run, executed into `folder`; `environment` is added to its variables."""
 
-    def __init__(self, run: Run, folder: Path, threads: int, device: str, tell: Tell):
-        self.run, self.folder, self.threads = run, folder, threads
+    def __init__(
+        self, run: Run, folder: Path, threads: int, device: str, tell: Tell, *, environment: Mapping[str, str] | None = None
+    ):
+        self.run, self.folder, self.threads, self.environment = run, folder, threads, dict(environment or {})
         parameters = asdict(run) | {"folder": str(folder), "threads": threads, "device": device}
         self.execution = Execution(notebook.TRAIN, folder / "train.ipynb", parameters, tell)
 
     def execute(self) -> None:
         """Raises NotebookFailed unless the run is recorded: after a kernel's death the notebook alone can look finished."""
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        self.execution.run(**notebook.KEEP_MEMORY, **threads)
+        self.execution.run(**self.environment | notebook.KEEP_MEMORY | threads)
         record = records.read(self.folder)
         if record is None or record.fingerprint != fingerprint(self.run):
             raise NotebookFailed("the notebook ended without a record of this run")
@@ -55,10 +58,10 @@ class RunProcess:
 
 
 class LocalExecutor:
-    """This machine: `jobs` runs at a time on `device`."""
+    """This machine: `jobs` runs at a time on `device`, each with the variables of `environment` beside the user's."""
 
-    def __init__(self, jobs: int, device: str = "auto"):
-        self.jobs, self.device = jobs, device
+    def __init__(self, jobs: int, device: str = "auto", environment: Mapping[str, str] | None = None):
+        self.jobs, self.device, self.environment = jobs, device, environment
         self.pool = ThreadPoolExecutor(jobs)  # a thread waits for a process
         self.processes: list[RunProcess] = []
 
@@ -66,7 +69,8 @@ class LocalExecutor:
         return f"{self.jobs} at a time"
 
     def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future:
-        self.processes.append(process := RunProcess(run, folder, threads, self.device, tell))
+        process = RunProcess(run, folder, threads, self.device, tell, environment=self.environment)
+        self.processes.append(process)
 
         def execute() -> None:
             begin()
@@ -90,9 +94,34 @@ def memory(run: Run) -> float:
     return size
 
 
-def jobs_in_memory(grid: list[Run], cores: int) -> int:
-    """The number of runs of `grid` that may be executed at a time: one per core, as far as free memory goes."""
-    return max(1, min(cores, int(psutil.virtual_memory().available // max(map(memory, grid)))))
+def gpu_memory(run: Run) -> float:
+    """The memory of a GPU in bytes that `run` takes, estimated: the context, the images twice, a batch with its gradients."""
+    return 1.5e9 + 8 * 28 * 28 * len(run.info.mean) * run.info.n_images
+
+
+def jobs_in_memory(grid: list[Run], cores: int, device: str = "auto") -> int:
+    """The number of runs of `grid` that may be executed at a time: one per core, as far as free memory goes, at least 1.
+
+    On a GPU, its own memory counts as well: they share it. Says why, if `auto` cannot use the one that is there.
+    """
+    jobs = min(cores, int(machine.memory() // max(map(memory, grid))))
+    if device != "cpu":
+        why, free = gpu.ask()
+        if why:
+            tell_cpu(why)
+        else:
+            jobs = min(jobs, int(free // max(map(gpu_memory, grid))))
+    return max(1, jobs)
+
+
+def too_many(grid: list[Run], jobs: int, cores: int) -> str:
+    """A line of warning if `jobs` that a user asked for are more than there are cores, or than fit into memory; else ''."""
+    jobs = min(jobs, len(grid))
+    need, free = max(map(memory, grid), default=0), machine.memory()
+    if jobs > 1 and jobs * need > free:
+        room = f"{free / 1e9:.1f} GB of memory are free for them, enough for {max(1, int(free // need))}"
+        return f"JOBS={jobs}: {room}: runs may be killed for want of it, and the same command tries those again"
+    return f"JOBS={jobs}: more than the {cores} cores here: the runs will slow each other down" if jobs > cores else ""
 
 
 def end_orphans(folder: Path) -> None:

@@ -19,21 +19,47 @@ def located(data_name: T) -> T | str:
     """The name of a data set as it is; the path of a folder, relative to the project's root, as an absolute path."""
     if not isinstance(data_name, str) or "/" not in data_name:
         return data_name
-    return str((ROOT / Path(data_name).expanduser()).resolve())
+    path = expanded("data", data_name)
+    try:
+        return str(path.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a character that no path can hold
+        raise ValueError(f"data={data_name!r}: must be the path of a folder ({error})") from None
 
 
 def outputs(text: str) -> Path:
     """The folder of results that a user named, relative to the project's root; ValueError for an empty name."""
     if not text.strip():
         raise ValueError(f"OUTPUTS={text!r}: must be the name of a folder")
-    return ROOT / Path(text).expanduser()
+    return expanded("OUTPUTS", text)
+
+
+def expanded(parameter: str, text: str) -> Path:
+    """The path that a user wrote, from the project's root unless it is absolute; `~` is a home.
+
+    Raises ValueError, naming `parameter`, if it is not known where that home is.
+    """
+    try:
+        return ROOT / Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{parameter}={text!r}: must be a path without ~: this machine does not know that home") from None
 
 
 def writable(parameter: str, folder: Path) -> Path:
     """`folder`, made if it is not there; raises ValueError, naming `parameter`, unless files can be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({error.strerror})") from None
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")  # a full disk takes an empty file
+            file.flush()
+        return folder
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({_reason(error)})") from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Why a path cannot be used, in words."""
+    if isinstance(error, FileExistsError) and Path(error.filename).is_symlink():
+        return "a link to what is not there"
+    if isinstance(error, FileExistsError):
+        return "it is a file"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

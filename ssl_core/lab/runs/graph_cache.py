@@ -1,14 +1,16 @@
 """The graph of neighbours on disk: it is made once, from images without labels, for all runs of a sweep."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 
 from ssl_core import datasets, graph
 from ssl_core.data import Images
+from ssl_core.datasets.machine import lock
 from ssl_core.graph import Neighbors
 from ssl_core.recipes import Pretraining
 
@@ -42,18 +44,19 @@ def load(
     """
     tell = tell or Progress(images.name)
     target = path(images.name, pretraining, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_suffix(".lock"))
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        tell({"stage": "wait"})
-        held = lock.acquire()
-    with held:
-        neighbors = _read(target)
-        if neighbors is None:
-            neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
-            _write(target, neighbors)
+    neighbors = _read(target)  # a whole file needs no lock, nor the right to make one
+    if neighbors is None:
+        files.writable("data", folder)
+        with ExitStack() as held:
+            try:
+                held.enter_context(lock(target.with_suffix(".lock"), timeout=0))
+            except Timeout:
+                tell({"stage": "wait"})
+                held.enter_context(lock(target.with_suffix(".lock")))
+            neighbors = _read(target)
+            if neighbors is None:
+                neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
+                _write(target, neighbors)
     k, n = neighbors.index.shape[1], len(neighbors.index)
     tell({"stage": "graph ready", "k": k, "images": n, "seconds": neighbors.seconds})
     return neighbors

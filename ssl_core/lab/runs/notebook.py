@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ FOLDER = files.ROOT / "notebooks"
 TRAIN, RESULTS = FOLDER / "train.ipynb", FOLDER / "results.ipynb"
 # For a process that trains: memory of large tensors, freed at every step, is kept and not returned to the system.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+# Beginnings of names: variables of a user's shell that would change what a notebook does, or how its numbers are rounded.
+NOT_PASSED_ON = (
+    *("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONIOENCODING"),
+    *("OMP_", "GOMP_", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_", "ATEN_CPU_CAPABILITY", "DNNL_", "ONEDNN_"),
+)
+PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+KILLED = "its kernel was killed or crashed, most often for want of memory: with JOBS=1 each run has most"
 
 
 class NotebookFailed(LabError):
@@ -78,6 +86,10 @@ class Execution:
 
     def run(self, **environment: str) -> None:
         """Waits until it ends; raises NotebookFailed with the error of the cell that failed."""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as settings:
+            self._run(child_environment(settings) | environment)
+
+    def _run(self, environment: dict[str, str]) -> None:
         # The pipe of the answer is apart from what the notebook prints.
         answer, channel = os.pipe()
         command = [sys.executable, "-c", "from ssl_core.lab.runs.notebook import main; main()", *self.arguments, str(channel)]
@@ -88,7 +100,7 @@ class Execution:
             pass_fds=[channel],
             text=True,
             errors="replace",
-            env=os.environ | environment,
+            env=environment,
         )
         assert self.process.stdout is not None  # a pipe
         os.close(channel)
@@ -103,6 +115,8 @@ class Execution:
         status = self.process.wait()
         with open(answer) as file:
             error = file.read()
+        if status == -9 or error.startswith("DeadKernelError"):
+            raise NotebookFailed(KILLED)
         if error or status:
             raise NotebookFailed(error or last[:300] or f"its process ended with status {status} and printed nothing")
 
@@ -111,6 +125,18 @@ class Execution:
         self.stopped = True
         if self.process and self.process.poll() is None:
             self.process.terminate()
+
+
+def child_environment(settings: str) -> dict[str, str]:
+    """The variables of a process that executes a notebook, so that what a user has set up elsewhere changes nothing there.
+
+    It imports this project, reads and writes UTF-8, and has Matplotlib's own defaults. IPython's start-up files and history are
+    those of the empty folder `settings`, and the files of Jupyter's connections go there: a home may not be writable.
+    """
+    kept = {name: value for name, value in os.environ.items() if name in PASSED_ON or not name.startswith(NOT_PASSED_ON)}
+    path = os.pathsep.join(filter(None, (str(files.ROOT), os.environ.get("PYTHONPATH"))))
+    own = dict.fromkeys(("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"), settings)
+    return kept | own | {"PYTHONPATH": path, "PYTHONUTF8": "1", "MATPLOTLIBRC": os.devnull}
 
 
 def main() -> None:
@@ -123,10 +149,18 @@ def main() -> None:
 
     import papermill
 
+    from .kernels import OwnKernelManager
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         papermill.execute_notebook(
-            notebook, executed, json.loads(parameters), kernel_name="python3", progress_bar=False, log_output=True
+            notebook,
+            executed,
+            json.loads(parameters),
+            kernel_name="python3",
+            kernel_manager_class=OwnKernelManager,
+            progress_bar=False,
+            log_output=True,
         )
     except Exception as error:
         if isinstance(error, papermill.PapermillExecutionError):

@@ -1,6 +1,7 @@
 """A run: the values that identify it, the folder where its record belongs, and the recipe that it follows in full."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from ssl_core.datasets import DATA_SETS, DataSetInfo
 from ssl_core.datasets.checks import check_draw, check_n_labels
 from ssl_core.experiment import Labeling
 from ssl_core.recipes import Pretraining, Recipe
+
+from . import gpu
 
 FORMER_DRAWS = {"stratified": "class-balanced"}  # a former value of `draw`: still accepted, and still part of folder names
 DRAWS_ON_DISK = {draw: former for former, draw in FORMER_DRAWS.items()}
@@ -95,16 +98,34 @@ def current_draw(draw: str) -> str:
 
 
 def check_device(device: object) -> None:
-    """Raises ValueError unless `device` is the name of one that this machine has, or `auto`."""
+    """Raises ValueError unless `device` is the name of one that this machine has and PyTorch serves, or `auto`."""
+    why = gpu.unserved()
     here = DEVICES if torch.cuda.is_available() else DEVICES[:2]
     if device not in here:
-        raise ValueError(f"device={device!r}: must be auto, cpu, or cuda where PyTorch finds a GPU; here: {', '.join(here)}")
+        because = f" ({why})" if device == "cuda" and why != gpu.NONE else ""
+        must = f"must be auto, cpu, or cuda where PyTorch finds a GPU; here: {', '.join(here)}{because}"
+        raise ValueError(f"device={device!r}: {must}")
+    if device == "cuda" and why:
+        raise ValueError(f"device='cuda': must be a GPU that PyTorch can use: {why}")
 
 
 def training_device(device: str = "auto") -> torch.device:
-    """The device called `device`; `auto` is a GPU if there is one. On it, convolutions add in the same order each time."""
+    """The device called `device`; `auto` is a GPU if there is one that PyTorch can use. Its convolutions add in a fixed order.
+
+    Raises ValueError for `cuda` that cannot be used; `auto` is the CPU then, and a line says why.
+    """
     check_device(device)
     torch.backends.cudnn.deterministic = True
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    if device == "cpu" or not (why := gpu.problem()):
+        return torch.device("cpu" if device == "cpu" else "cuda")
+    if device == "cuda":
+        raise ValueError(f"device='cuda': must be a GPU that PyTorch can use: {why}")
+    tell_cpu(why)
+    return torch.device("cpu")
+
+
+@cache
+def tell_cpu(why: str) -> None:
+    """Says once a process why `auto` is the CPU, unless there is simply no GPU."""
+    if why != gpu.NONE:
+        print(f"device='auto': the CPU is used: {why}", flush=True)

@@ -8,19 +8,21 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from ssl_core.datasets import describe
+from ssl_core.datasets import describe, machine
 from ssl_core.datasets.machine import cores as cores  # re-exported
 from ssl_core.recipes import ABLATIONS
 
 from . import files, graph_cache, records
 from .cluster import RunFiles
-from .executors import Executor, end_orphans, memory
+from .executors import Executor, end_orphans, memory, too_many
 from .progress import Event, duration
 from .spec import Run
 
@@ -118,6 +120,10 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
         f" each in up to {max(map(memory, grid)) / 1e9:.1f} GB of memory",
         flush=True,
     )
+    if executor.jobs is not None:  # on this machine
+        check_graphs(todo)
+    if executor.jobs and (warning := too_many(todo, executor.jobs, cores())):
+        print(warning, flush=True)
     swept = in_order([SweptRun(run, outputs) for run in todo], executor.jobs)
     failures: list[tuple[SweptRun, str]] = []
     pending: dict[Future, SweptRun] = {}
@@ -148,6 +154,13 @@ def check_smoke(todo: list[Run], outputs: Path) -> None:
             raise ValueError(
                 f"OUTPUTS={str(outputs)!r}: must be another folder for smoke runs: this one holds the finished run {run}"
             )
+
+
+def check_graphs(todo: list[Run]) -> None:
+    """Raises ValueError if a graph is to be made, and cannot be kept."""
+    for run in todo:
+        if run.pretraining and not (path := graph_cache.path(run.data, run.pretraining)).exists():
+            files.writable("data", path.parent)
 
 
 def in_order(swept: list[SweptRun], jobs: int | None = None) -> list[SweptRun]:
@@ -268,13 +281,13 @@ def decimal(text: str) -> float | str:
         return text
 
 
-def lock(outputs: Path) -> FileLock:
+@contextmanager
+def lock(outputs: Path) -> Iterator[None]:
     """Holds an outputs folder for one sweep: two at once would train the same runs into the same places."""
-    held = FileLock(files.writable("OUTPUTS", outputs) / ".lock")
     try:
-        held.acquire(blocking=False)
+        with machine.lock(files.writable("OUTPUTS", outputs) / ".lock", timeout=0):
+            yield
     except Timeout:
         raise ValueError(
             f"OUTPUTS={str(outputs)!r}: another sweep is at work there; wait for it or choose another folder"
         ) from None
-    return held

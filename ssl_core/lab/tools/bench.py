@@ -133,6 +133,7 @@ class Workers:
     def __init__(self, n: int, threads: int, environment: Mapping[str, str]):
         command = [sys.executable, "-m", "ssl_core.lab", "bench", "--worker"]
         environment = os.environ | environment | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        environment["KINETO_LOG_LEVEL"] = "6"  # the profiler else reports an error where there is no GPU
         pipe = subprocess.PIPE
         self.processes = [subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) for _ in range(n)]
 
@@ -231,7 +232,8 @@ def tree_memory(process: psutil.Process) -> int:
     total = 0
     try:
         for each in (process, *process.children(recursive=True)):
-            total += each.memory_full_info().pss
+            info = each.memory_full_info()
+            total += getattr(info, "pss", info.uss)  # macOS does not know the share of shared pages
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         pass  # one ended in the meantime
     return total
