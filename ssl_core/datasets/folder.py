@@ -68,6 +68,12 @@ def prepared(name: str, root: Path) -> Path:
     return store.kept(root, slug(name), key, lambda: decode_folder(listing))
 
 
+def last_kept(name: str, root: Path) -> tuple[DataSetInfo, Arrays] | None:
+    """The metadata and the arrays of the folder `name` as it was read last; None if nothing of it is kept."""
+    path = store.newest(root, slug(name))
+    return store.read(path) if path else None
+
+
 def pinned(names: Sequence[str], root: Path) -> dict[str, str]:
     """The environment variable with which a child process reads these folders as this process described them."""
     kept = {_place(name): _described.get((_place(name), root)) or prepared(name, root).name for name in names}

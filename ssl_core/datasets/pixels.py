@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -88,14 +88,14 @@ def decode(path: Path, scale: tuple[float, float] | None = None) -> tuple[np.nda
     return frame.pixels(scale), frame.digest
 
 
-def read_frame(path: Path) -> Frame:
-    """An image file at the network's size. Raises UnreadableImage."""
+def read_frame(path: Path, resize: Callable[[Image.Image], np.ndarray] | None = None) -> Frame:
+    """An image file at the network's size, or as `resize` makes it from an image in RGB or of mode F. Raises UnreadableImage."""
     try:
         content = _content(path)
         kinds = {name for ending, name in FORMATS.items() if name != "TGA" or ending == path.suffix.lower()}  # it has no mark
         with Image.open(BytesIO(content), formats=sorted(kinds)) as image:
             notes = _unused(image)
-            values, no_numbers = _at_size(image)
+            values, no_numbers = _at_size(image, resize or framed)
         if no_numbers:
             notes.append(f"{no_numbers} pixel{'s are' if no_numbers > 1 else ' that is'} no number: filled with the median")
         return Frame(values, hashlib.sha256(content).hexdigest(), tuple(notes))
@@ -108,6 +108,19 @@ def read_frame(path: Path) -> Frame:
     except Exception as error:  # Pillow raises whatever a broken file leads to
         reason = error.strerror if isinstance(error, OSError) and error.strerror else f"{error}".replace(str(path), "it")
         raise UnreadableImage(f"can't be read ({' '.join(reason.split())[:100] or type(error).__name__})") from None
+
+
+def read_grey(path: Path, most: int, scale: tuple[float, float] | None = None) -> np.ndarray:
+    """An image file in grey, bytes (H, W), made smaller if its longer side has more than `most` pixels.
+
+    Raises UnreadableImage. For `scale` see `decode`.
+    """
+
+    def resize(image: Image.Image) -> np.ndarray:
+        image.thumbnail((most, most), Image.Resampling.BILINEAR, reducing_gap=3.0)
+        return np.asarray(image)
+
+    return grey(read_frame(path, resize).pixels(scale)[None])[0, ..., 0]
 
 
 def _content(path: Path) -> bytes:
@@ -147,7 +160,7 @@ def _unused(image: Image.Image) -> list[str]:
     return notes
 
 
-def _at_size(image: Image.Image) -> tuple[np.ndarray, int]:
+def _at_size(image: Image.Image, resize: Callable[[Image.Image], np.ndarray]) -> tuple[np.ndarray, int]:
     """The values of a Frame from an opened image, and the number of its pixels that are no number.
 
     It is turned upright, and lies on white where it is transparent.
@@ -159,11 +172,11 @@ def _at_size(image: Image.Image) -> tuple[np.ndarray, int]:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         values, no_numbers = _finite(np.asarray(image, dtype=np.float32))
-        return framed(Image.fromarray(values)), no_numbers
+        return resize(Image.fromarray(values)), no_numbers
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return framed(image.convert("RGB")), 0
+    return resize(image.convert("RGB")), 0
 
 
 def _too_large(size: str) -> str:
@@ -207,10 +220,10 @@ def looks(title: str, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndar
     index = np.flatnonzero(training)
     if np.mean([np.ptp(pixels[i], axis=2).max() > GREY for i in index]) < 0.01:
         pixels = grey(pixels)
-    background, even = _background(pixels[index])
-    inverted = bool(even and background.mean() > 127)
+    color, even = background(pixels[index])
+    inverted = bool(even and color.mean() > 127)
     if inverted:
-        pixels, background = 255 - pixels, 255 - background
+        pixels, color = 255 - pixels, 255 - color
     mean, std = _moments(pixels, index)
     if std.max() < 1e-3:
         raise ValueError(f"data={title!r}: all images are of one colour; there is nothing to tell apart")
@@ -219,19 +232,19 @@ def looks(title: str, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndar
         "channels": len(mean),
         "mean": tuple(mean.tolist()),
         "std": tuple(std.tolist()),
-        "background": float(((background / 255 - mean) / std).mean()),
+        "background": float(((color / 255 - mean) / std).mean()),
         "inverted": inverted,
     }
 
 
-def _background(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
+def background(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     """The median colour (C,) at the border of images (N, 28, 28, C), and whether more than half of the border is near it."""
     edge = np.ones((SIDE, SIDE), bool)
     edge[1:-1, 1:-1] = False
     border = pixels[:, edge].astype(np.int16)
-    background = np.median(border, axis=(0, 1))
-    near = (np.abs(border - background) <= 2 * GREY).all(axis=2)
-    return background, bool(near.mean() > 0.5)
+    color = np.median(border, axis=(0, 1))
+    near = (np.abs(border - color) <= 2 * GREY).all(axis=2)
+    return color, bool(near.mean() > 0.5)
 
 
 def _moments(pixels: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 
 from .info import DataSetInfo
-from .machine import digest, write_atomically
+from .machine import digest, lock, write_atomically
 
 Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, 28, 28); `y` and `y_test`, int64 (N,), −1 for no label
 # The modules that decide how images are read, and what is told of them.
@@ -31,15 +30,24 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
     folder = root / "folders"
     path = folder / f"{slug}-{digest([code_digest(), key])[:16]}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{slug}.lock"):  # another process may be making it
+    with lock(folder / f"{slug}.lock"):  # another process may be making it
         if not is_whole(path):
             arrays, info = make()
             write_atomically(path, safetensors.numpy.save(arrays, {"info": json.dumps(asdict(info))}))
         touch(path)
-        versions = [(_used(other), other) for other in folder.glob(f"{slug}-{'?' * 16}.safetensors")]
-        for _, other in sorted(versions, reverse=True)[KEPT_VERSIONS:]:
+        for other in _versions(folder, slug)[KEPT_VERSIONS:]:
             other.unlink(missing_ok=True)
     return path
+
+
+def newest(root: Path, slug: str) -> Path | None:
+    """The kept file of a `slug` that was used last, if one is whole."""
+    return next(filter(is_whole, _versions(root / "folders", slug)), None)
+
+
+def _versions(folder: Path, slug: str) -> list[Path]:
+    """The kept files of a `slug`, that used last first."""
+    return sorted(folder.glob(f"{slug}-{'?' * 16}.safetensors"), key=_used, reverse=True)
 
 
 def touch(path: Path) -> None:

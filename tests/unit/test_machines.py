@@ -392,17 +392,6 @@ def test_killed_process_is_told_and_not_its_last_line(tmp_path, monkeypatch):
         notebook.Execution(tmp_path / "one.ipynb", tmp_path / "executed.ipynb", {}).run()
 
 
-def test_variables_of_a_run_are_handed_to_its_process(tmp_path, monkeypatch):
-    (tmp_path / "python").write_text('#!/bin/sh\necho "$SSL_CORE_TEST $OMP_NUM_THREADS"; exit 3\n')
-    (tmp_path / "python").chmod(0o755)
-    monkeypatch.setattr(notebook.sys, "executable", str(tmp_path / "python"))
-    executor = executors.LocalExecutor(1, "cpu", environment={"SSL_CORE_TEST": "kept", "OMP_NUM_THREADS": "9"})
-    future = executor.submit(Run(50, "supervised", 0), tmp_path, 1, lambda event: None, lambda: None)
-    with pytest.raises(notebook.NotebookFailed, match=r"^kept 1$"):
-        future.result()
-    executor.close(stop=False)
-
-
 OLD_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
 
 

@@ -1,14 +1,16 @@
 """The command `sweep`: a grid of runs, then the results page."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from ssl_core.data import load
-from ssl_core.datasets import DATA_SETS, DataSetInfo, check_name, describe, fetch, slug, tables
+from ssl_core.datasets import DATA_SETS, DataSetInfo, check_name, describe, fetch, pinned, slug, tables
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.walk import WHOLE
 
@@ -75,8 +77,9 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
     elif args.device not in DEVICES:  # whether there is a GPU, each worker sees
         raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
     outputs = files.outputs(args.outputs)
-    with lock(outputs):
-        for name in dict.fromkeys(run.data for run in grid):
+    names = list(dict.fromkeys(run.data for run in grid))
+    with lock(outputs), _environment(pinned(names)):  # runs and page read the images that are there now
+        for name in names:
             if describe(name).as_published:
                 fetch(name, files.DATA)
             else:
@@ -99,6 +102,17 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
         sys.exit(f"{args.command}: {len(failures)} of {len(grid)} runs failed; the same command tries them again{also}")
     if problem:
         sys.exit(f"{args.command}: the runs are finished; {problem}")
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables, for this process and those that it starts."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
 
 
 def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> None:

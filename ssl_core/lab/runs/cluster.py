@@ -2,7 +2,7 @@
 commit, fetches the data itself, is sent the graph, and sends back the files of the run."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,11 @@ class RunFiles:
     def write(self, folder: Path) -> None:
         """Writes the files into `folder`; then raises LabError if the run failed."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in {*records.FILES, records.CHECKPOINT} & self.content.keys():  # and no other name that a worker might send
+        for name in {
+            *records.FILES,
+            records.IMAGES,
+            records.CHECKPOINT,
+        } & self.content.keys():  # and no other name that a worker might send
             (folder / name).write_bytes(self.content[name])
         if self.error:
             raise LabError(self.error)
@@ -44,9 +48,7 @@ def make_graph(data_name: str, pretraining: Pretraining, name: str, device: str,
     return path.read_bytes()
 
 
-def execute(
-    run: Run, threads: int, device: str, digest: str, graph: bytes | None, environment: Mapping[str, str] | None = None
-) -> RunFiles:
+def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | None) -> RunFiles:
     """On a worker: executes `run` in a temporary folder. `graph` is the content of the graph's file, if it needs one."""
     _check_code(fingerprint(run), digest)
     load(run.data, files.DATA)  # fetched once, before a notebook starts
@@ -56,7 +58,7 @@ def execute(
     with tempfile.TemporaryDirectory() as folder:
         error = ""
         try:
-            RunProcess(run, Path(folder), threads, device, _sender(str(run)), environment=environment).execute()
+            RunProcess(run, Path(folder), threads, device, _sender(str(run))).execute()
         except LabError as problem:
             error = str(problem)
         return RunFiles(error, {path.name: path.read_bytes() for path in Path(folder).iterdir()})
@@ -80,7 +82,7 @@ class DaskExecutor:
 
     jobs = None  # workers come and go
 
-    def __init__(self, address: str, device: str = "auto", environment: Mapping[str, str] | None = None):
+    def __init__(self, address: str, device: str = "auto"):
         try:
             from distributed import Client
         except ImportError:
@@ -90,7 +92,7 @@ class DaskExecutor:
         except (OSError, ValueError) as error:
             must = f"must be the address of a Dask scheduler that answers ({error})"
             raise ValueError(f"SCHEDULER={address!r}: {must}") from None
-        self.address, self.device, self.environment = address, device, environment
+        self.address, self.device = address, device
         self.pool = self.client.get_executor(pure=False, retries=3)  # a run survives the loss of its worker
         self.graphs: dict[Path, object] = {}
         self.listeners: dict[str, Tell] = {}
@@ -107,7 +109,7 @@ class DaskExecutor:
     def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future:
         """The files of the run are sent back as `RunFiles` and not written to `folder`; a worker does not say when it begins."""
         self.listeners[str(run)] = tell
-        return self.pool.submit(execute, run, threads, self.device, fingerprint(run), self._graph(run), self.environment)
+        return self.pool.submit(execute, run, threads, self.device, fingerprint(run), self._graph(run))
 
     def _graph(self, run: Run) -> object:
         """The graph that `run` needs, on the cluster or to be made there; None if it needs none."""

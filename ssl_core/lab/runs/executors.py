@@ -1,6 +1,6 @@
 """Execution of runs on this machine, each in a process of its own; cluster.py executes them on other machines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -36,19 +36,17 @@ class Executor(Protocol):
 
 
 class RunProcess:
-    """The training notebook of a run, executed into `folder`; `environment` is added to its variables."""
+    """The training notebook of a run, executed into `folder`."""
 
-    def __init__(
-        self, run: Run, folder: Path, threads: int, device: str, tell: Tell, *, environment: Mapping[str, str] | None = None
-    ):
-        self.run, self.folder, self.threads, self.environment = run, folder, threads, dict(environment or {})
+    def __init__(self, run: Run, folder: Path, threads: int, device: str, tell: Tell):
+        self.run, self.folder, self.threads = run, folder, threads
         parameters = asdict(run) | {"folder": str(folder), "threads": threads, "device": device}
         self.execution = Execution(notebook.TRAIN, folder / "train.ipynb", parameters, tell)
 
     def execute(self) -> None:
         """Raises NotebookFailed unless the run is recorded: after a kernel's death the notebook alone can look finished."""
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        self.execution.run(**self.environment | notebook.KEEP_MEMORY | threads)
+        self.execution.run(**notebook.KEEP_MEMORY, **threads)
         record = records.read(self.folder)
         if record is None or record.fingerprint != fingerprint(self.run):
             raise NotebookFailed("the notebook ended without a record of this run")
@@ -58,10 +56,10 @@ class RunProcess:
 
 
 class LocalExecutor:
-    """This machine: `jobs` runs at a time on `device`, each with the variables of `environment` beside the user's."""
+    """This machine: `jobs` runs at a time on `device`."""
 
-    def __init__(self, jobs: int, device: str = "auto", environment: Mapping[str, str] | None = None):
-        self.jobs, self.device, self.environment = jobs, device, environment
+    def __init__(self, jobs: int, device: str = "auto"):
+        self.jobs, self.device = jobs, device
         self.pool = ThreadPoolExecutor(jobs)  # a thread waits for a process
         self.processes: list[RunProcess] = []
 
@@ -69,8 +67,7 @@ class LocalExecutor:
         return f"{self.jobs} at a time"
 
     def submit(self, run: Run, folder: Path, threads: int, tell: Tell, begin: Callable[[], None]) -> Future:
-        process = RunProcess(run, folder, threads, self.device, tell, environment=self.environment)
-        self.processes.append(process)
+        self.processes.append(process := RunProcess(run, folder, threads, self.device, tell))
 
         def execute() -> None:
             begin()

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
-from ssl_core import recipes
+from ssl_core import datasets, familiarity, recipes
 from ssl_core.data import Task
 from ssl_core.datasets import DataError
 from ssl_core.experiment import Result
@@ -29,8 +31,10 @@ from .progress import EVENTS
 from .spec import DRAWS_ON_DISK, FORMER_DRAWS, Run
 
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
+IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold")  # that identify a row of the table
+IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum")  # of DataSetInfo, what it takes to read new images
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
@@ -51,7 +55,7 @@ class Record:
     confusion: list[list[int]]  # rows are true classes, columns predicted ones
     missing_classes: list[int]  # that no label covers
     recipe: Mapping[str, Any]  # the recipe in full
-    images: Mapping[str, Any]  # classes, mean, std and inverted, of the images it was trained on
+    images: Mapping[str, Any]  # IMAGE_FIELDS of the images it was trained on; former records have the first four
     history: list[dict[str, float]]  # a row per epoch
     test_accuracy: dict[int, float]  # by epoch
     untrained: Mapping[str, float]  # accuracy and nll before training
@@ -94,13 +98,16 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
     weights = {name: tensor.cpu().contiguous() for name, tensor in training.model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     save_file({"probabilities": trained.probabilities.contiguous(), "right": trained.correct}, folder / "predictions.safetensors")
+    if run.info.files:
+        assert task.split is not None  # of a run
+        _keep_images(folder / IMAGES, run, task.split.labeled.numpy())
     per_class = torch.bincount(task.y_l, minlength=len(trained.recall)).tolist()
     held_out = result.held_out
     content = {
         "fingerprint": fingerprint(run),
         "run": asdict(run),
         "recipe": asdict(training.recipe),
-        "images": {name: getattr(run.info, name) for name in ("classes", "mean", "std", "inverted")},
+        "images": {name: getattr(run.info, name) for name in IMAGE_FIELDS},
         "labels_per_class": per_class,
         "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
         "history": training.history,
@@ -126,6 +133,36 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
     for name in (CHECKPOINT, EVENTS):
         (folder / name).unlink(missing_ok=True)
     return folder / "run.json"
+
+
+@dataclass(frozen=True)
+class KeptImages:
+    """What a run keeps of a folder's images, which may change: a random sample, and which of them it had a label of."""
+
+    sample: np.ndarray  # (N, C, 28, 28), bytes as the network saw them
+    labeled: list[str]  # file names
+    digests: np.ndarray  # of the labelled images
+
+
+def _keep_images(path: Path, run: Run, labeled: np.ndarray) -> None:
+    x = datasets.load(run.data)[1]["x"]
+    sample = x[np.random.default_rng(0).permutation(len(x))[: 2 * familiarity.MOST]]
+    names = json.dumps([run.info.files[i] for i in labeled])
+    save_arrays({"sample": sample, "digests": digests(x[labeled])}, path, {"labeled": names})
+
+
+def kept_images(folder: Path) -> KeptImages | None:
+    """What the run in `folder` keeps of its images; None for a named data set, or if a former version recorded it."""
+    path = folder / IMAGES
+    if not path.exists():
+        return None
+    with safe_open(path, "numpy") as file:
+        return KeptImages(file.get_tensor("sample"), json.loads(file.metadata()["labeled"]), file.get_tensor("digests"))
+
+
+def digests(x: np.ndarray) -> np.ndarray:
+    """A number (N,), int64, for each image of `x` (N, C, 28, 28), bytes: equal for equal images."""
+    return np.array([int.from_bytes(sha256(image.tobytes()).digest()[:8], "big", signed=True) for image in x], np.int64)
 
 
 def check_trained(run: Run, task: Task, result: Result) -> None:

@@ -102,7 +102,7 @@ class SweptRun:
     def _publish(self) -> None:
         """Moves the finished files into place, the record last; files that were there are of other code."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in records.FILES:
+        for name in records.FILES if not (self.part / records.IMAGES).exists() else (records.IMAGES, *records.FILES):
             os.replace(self.part / name, self.folder / name)
         shutil.rmtree(self.part)
         shutil.rmtree(self.failed, ignore_errors=True)

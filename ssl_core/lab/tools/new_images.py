@@ -1,0 +1,136 @@
+"""New images for a finished run: read as those of training were, put into their frame where it is known, and compared."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ssl_core.datasets.folder import decode_all
+from ssl_core.datasets.framing import SIZE, Framing
+from ssl_core.datasets.pixels import UnreadableImage, background, read_grey
+from ssl_core.datasets.scan import images_below
+from ssl_core.familiarity import LEAST, Familiarity
+
+from .trained import Trained
+
+EXCHANGED, FRAMED = "light and dark exchanged", "cut out and centred"
+MANY = 0.25  # of new images that are far: more than twice as many as of those of training
+CHUNK = 1000  # images whose figures are looked for at a time
+
+
+@dataclass(frozen=True)
+class NewImages:
+    """Images below a folder, as the run's network sees them."""
+
+    names: list[str]
+    x: Tensor  # (N, C, 28, 28), normalised
+    changes: np.ndarray  # (N,), texts: what was changed to make an image like those of training; '' if nothing was
+    far: np.ndarray | None  # (N,), which are unlike all training images; None if these are too few to tell, or gone
+    skipped: list[tuple[str, str]]  # files that are left out, and why
+
+
+class Reader:
+    """Reads new images for a run."""
+
+    def __init__(self, trained: Trained):
+        self.trained = trained
+        sample = trained.sample
+        self.familiarity = None
+        if sample is not None and len(sample) >= LEAST:
+            self.familiarity = Familiarity(trained.model, trained.normalized(sample))
+        self.framing: Framing | None = None
+        self.dark = False  # whether the background of the training images is even and dark
+        if sample is not None and sample.shape[1] == 1:
+            self.framing = Framing.of(sample[:, 0])
+            color, even = background(sample.transpose(0, 2, 3, 1))
+            self.dark = bool(even and color.mean() < 128)
+
+    def read(self, folder: Path) -> NewImages:
+        """The images below `folder`; raises ValueError if there is none that can be read."""
+        if not folder.is_dir():
+            raise ValueError(f"IMAGES={str(folder)!r}: must be a folder of images")
+        names, skipped = images_below(folder)
+        pixels: dict[str, np.ndarray] = {}
+        for name, result in zip(names, decode_all([folder / name for name in names], self.trained.scale), strict=True):
+            try:
+                pixels[name], _ = result.result()
+            except UnreadableImage as error:
+                skipped.append((name, str(error)))
+        if not pixels:
+            raise ValueError(f"IMAGES={str(folder)!r}: no image that can be read among {len(skipped)} files")
+        plain = self.trained.as_trained(np.stack(list(pixels.values())))
+        changed, changes = self._put_right(plain, [folder / name for name in pixels])
+        x = self.trained.normalized(changed)
+        return NewImages(list(pixels), x, changes, self.far(x, changed), skipped)
+
+    def far(self, x: Tensor, pixels: np.ndarray) -> np.ndarray | None:
+        """Which (N,) of the images are unlike those of training; None if that can't be known."""
+        if self.familiarity is None:
+            return None
+        far = (self.familiarity.distance(x) > 0).numpy()
+        return far if self.framing is None else far | ~self.framing.fits(pixels[:, 0])
+
+    def _put_right(self, pixels: np.ndarray, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, C, 28, 28) with the changes that make them like those of training; and these changes, in words."""
+        changes = np.full(len(pixels), "", dtype=object)
+        if self.dark:
+            light = np.array([_is_light(image) for image in pixels])
+            pixels = np.where(light[:, None, None, None], 255 - pixels, pixels)
+            changes[light] = EXCHANGED
+        if self.framing is not None:
+            others = np.flatnonzero(~self.framing.fits(pixels[:, 0]))
+            for start in range(0, len(others), CHUNK):
+                index = others[start : start + CHUNK]
+                for i, (image, inverted) in self._framed(index, paths):
+                    pixels[i, 0], changes[i] = image, f"{EXCHANGED}, {FRAMED}" if inverted else FRAMED
+        return pixels, changes
+
+    def _framed(self, index: np.ndarray, paths: Sequence[Path]) -> Iterator[tuple[int, tuple[np.ndarray, bool]]]:
+        """For each of the images `index` that has a figure: it, in the frame of the training images, and whether it was dark.
+
+        Of two that may be the figure, the more familiar one.
+        """
+        assert self.framing is not None  # asked by the caller
+        found = []
+        for i in index.tolist():
+            image = read_grey(paths[i], SIZE, self.trained.scale)
+            found += [(i, each) for each in self.framing.framed(255 - image if self.trained.inverted else image)]
+        if not found:
+            return
+        distance = np.zeros(len(found))
+        if self.familiarity is not None:
+            x = self.trained.normalized(np.stack([image for _, (image, _) in found])[:, None])
+            distance = self.familiarity.distance(x).numpy()
+        best: dict[int, int] = {}
+        for at in np.argsort(-distance, kind="stable"):  # the most familiar one last
+            best[found[at][0]] = at
+        for i, at in best.items():
+            yield i, found[at][1]
+
+    def sentences(self, images: NewImages) -> list[str]:
+        """What was changed and what is unlike the training images, in sum."""
+        n = len(images.names)
+        counts = {change: sum(change in each for each in images.changes) for change in (EXCHANGED, FRAMED)}
+        lines = [
+            f"{count} of {n} images were changed to look like those of training: {change} (column `changed`)."
+            for change, count in counts.items()
+            if count
+        ]
+        if images.far is None:
+            lines.append("Whether these images look like those of training can't be told: of those, too few are kept.")
+        elif count := int(images.far.sum()):
+            share = count / n
+            lines.append(
+                f"{count} images ({100 * share:.1f} %) are far from all training images: abstained on, however confident."
+            )
+            if share > MANY:
+                lines.append("As a whole, these images look unlike those of training: do not rely on the other answers either.")
+        return lines
+
+
+def _is_light(image: np.ndarray) -> bool:
+    """Whether the background of an image (1, 28, 28), bytes, is even and light."""
+    color, even = background(image.transpose(1, 2, 0)[None])
+    return bool(even and color.mean() > 127)
