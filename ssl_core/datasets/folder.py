@@ -22,7 +22,7 @@ from .machine import cores, digest
 from .pixels import SIDE, Frame, UnreadableImage, decode, grey, looks, read_frame, scale_of
 from .scan import LAYOUT, Unusable, scan
 from .store import Arrays
-from .walk import WHOLE, Listing, by_ending
+from .walk import WHOLE, Listing, by_ending, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
 TELL_EVERY = 5  # seconds between two lines of progress
@@ -117,7 +117,7 @@ def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
     problem = _problem(classes, labels[parts[""]], labels[parts["_test"]], listing.hint)
     look |= {f"files{part}": tuple(listing.entries[i][0] for i in index) for part, index in parts.items()}
     look |= {"own_test": own_test, "skipped": tuple(sorted(listing.skipped)), "notes": tuple(sorted(listing.notes))}
-    look |= {"near_copies": near, "scale": scale, "problem": problem and f"data={str(folder)!r}: {problem}"}
+    look |= {"near_copies": near, "scale": scale, "problem": problem and printable(f"data={str(folder)!r}: {problem}")}
     return arrays, described(folder.name, slug(str(folder)), tuple(classes), arrays, **look)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from . import names, tables
 from .checks import MOST_CLASSES
 from .machine import digest
-from .walk import WHOLE, Entry, Listing, by_ending, images, inside
+from .walk import WHOLE, Entry, Listing, by_ending, images, inside, printable
 from .walk import images_below as images_below  # re-exported
 
 LAYOUT = "labeled/<class>/ and unlabeled/, or <class>/, or a labels.csv with the columns file,label"
@@ -39,7 +39,7 @@ def scan(folder: Path) -> Listing:
     if has_table and "labeled" in folders:
         raise ValueError(f"{title}: must have labeled/ or labels.csv, not both; remove one of them")
     if question := names.question(folder, folders, files):
-        raise ValueError(f"{title}: {question}")
+        raise ValueError(f"{title}: {printable(question)}")
     if "labeled" in folders:
         _read_parts(listing, "labeled", folders, files)
     elif has_table:
@@ -68,7 +68,7 @@ class Unusable(ValueError):
     """A folder without an image to train with; what is in it is in `skipped`, with the reasons."""
 
     def __init__(self, message: str, listing: Listing):
-        super().__init__(message)
+        super().__init__(printable(message))
         self.skipped = tuple(sorted(listing.skipped))
 
 
@@ -82,8 +82,8 @@ def _read_parts(listing: Listing, labeled: str, folders: list[str], files: list[
         listing.test = _test_images(listing, test, {})
     if labeled == "train":
         listing.note(WHOLE, f"classes are the folders of train/: {_counted(_classes(entries))}")
-    known = {labeled, "unlabeled", "test", "skipped.csv"} | ({*names.VALIDATION} if labeled == "train" else set())
-    for name in sorted({*folders, *files} - known):
+    known = {labeled, "unlabeled", "test"} | ({*names.VALIDATION} if labeled == "train" else set())
+    for name in sorted({*folders} - known | {*files} - {"skipped.csv"}):
         listing.skip(name, f"not in {labeled}/, unlabeled/ or test/")
 
 
@@ -104,7 +104,7 @@ def _test_part(listing: Listing, folders: list[str]) -> str:
 
 def _read_by_table(listing: Listing, folders: list[str]) -> None:
     """Images anywhere in the folder but in test/, with their labels by the table."""
-    files = images(listing, without={"test", TABLE})
+    files = images(listing, without={TABLE, *({"test"} & {*folders})})
     probe = Listing(listing.folder)  # what is left out of test/ is told when its classes are known
     test = images(probe, "test") if "test" in folders else []
     labels = _labels(listing, TABLE, [*files, *test, *(file for file, _ in probe.skipped)])
@@ -134,7 +134,7 @@ def _read_by_folder(listing: Listing, folders: list[str]) -> None:
         if len(deeper := Counter(label for file in found[only] if (label := _folder_class(file, only)))) > 1:
             listing.hint = f"classes seem to lie in {only}/, in {_counted(deeper)}: if so, give DATA={listing.folder / only}"
     if not any(label for _, label in listing.train) and (sentence := tables.nearly(listing.folder, TABLE)):
-        raise ValueError(f"data={str(listing.folder)!r}: {sentence}")
+        raise ValueError(f"data={str(listing.folder)!r}: {printable(sentence)}")
     if "test" in folders:
         listing.test = _test_images(listing, "test", {})
 
@@ -182,7 +182,7 @@ def _folder_class(file: str, part: str) -> str:
 def _note_forms(listing: Listing, part: str, entries: list[Entry]) -> None:
     """Notes folders of one class whose names differ in Unicode's form alone, and folders without an image."""
     top = listing.folder / part
-    with_images = {label for _, label in entries}
+    with_images = {_folder_class(file, part) for file, _ in entries}
     forms: dict[str, list[str]] = {}
     for name in (name for name in inside(top)[0] if part or name not in names.OWN):
         label = unicodedata.normalize("NFC", name)
@@ -207,19 +207,19 @@ def _labels(listing: Listing, table: str, files: list[str]) -> dict[str, str]:
     if not found:
         listing.hint = tables.difference(wanted, [file.removeprefix(place) for file in files], table)
     labels: dict[str, set[str]] = {}
+    listed = {printable(file) for file in (*files, *(file for file, _ in listing.skipped))}
     for line, name, label in rows:
         if name in found:
             labels.setdefault(f"{place}{found[name]}", set()).add(label)
-        elif name in wanted:  # told once, with its first line
-            wanted.remove(name)
+        elif (file := printable(f"{place}{name}")) not in listed:  # told once, with its first line
+            listed.add(file)
             outside = posixpath.normpath(name.replace("\\", "/")).startswith(("../", "/"))
-            listing.skip(
-                f"{place}{name}", f"named in {table}, but {'outside the folder' if outside else 'not there'} (line {line})"
-            )
+            where = "outside the folder" if outside else "not there"
+            listing.skip(f"{place}{name}", f"named in {table}, but {where} (line {line})")
     used = set(files)
     for file, several in labels.items():
         if len(several) > 1 and file in used:
-            listing.note(file, f"two labels in {table} ({', '.join(sorted(several))}): used without a label")
+            listing.note(file, f"two labels in {table} ({', '.join(sorted(several))}): neither is used")
     return {file: label for file, (label, *more) in ((file, sorted(each)) for file, each in labels.items()) if not more}
 
 

@@ -1,0 +1,314 @@
+"""Layouts of folders: those that are read, names that are nearly right, and what is given in place of a folder."""
+
+import os
+import subprocess
+import sys
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_core import datasets
+from ssl_core.datasets import describe, folder, load
+from ssl_core.datasets.pixels import FORMATS
+from ssl_core.lab.page.sweep_and_build import check_usable, sentences
+from ssl_core.lab.runs import files
+
+TWO = [f"{c}/{i}.png" for c in "ab" for i in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    """The data folder of a test."""
+    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
+    datasets.metadata.cache_clear()
+    yield tmp_path / "data"
+    datasets.metadata.cache_clear()
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes a folder of images of noise, all different, with these names, and tables or other files by their text."""
+    random = np.random.default_rng(0)
+
+    def make(*names, **texts):
+        top = tmp_path / "f"
+        for name in names:
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (12, 12), np.uint8)).save(top / name)
+        for name, text in texts.items():
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+            (top / name).write_text(text)
+        return top
+
+    return make
+
+
+def known(top):
+    return describe(str(top), for_training=False)
+
+
+def below(part):
+    return [f"{part}/{name}" for name in TWO]
+
+
+def whole(info):
+    return [text for file, text in info.notes if file == "."]
+
+
+def test_folders_of_imagefolder_are_classes(make):
+    info = known(make(*TWO))
+    assert info.classes == ("a", "b") and (info.n_labels, info.n_test, info.n_images) == (14, 2, 14) and not info.problem
+    assert whole(info) == ["classes are the folders a (8), b (8); if they are not, move them into unlabeled/"]
+    assert not info.skipped
+
+
+def test_test_folder_beside_class_folders(make):
+    info = known(make(*TWO, *below("test")))
+    assert info.classes == ("a", "b") and (info.n_labels, info.n_test, info.own_test) == (16, 16, True)
+
+
+@pytest.mark.parametrize("part", ["val", "valid", "validation", "test"])
+def test_train_and_one_other_part(make, part):
+    info = known(make(*below("train"), *below(part), "unlabeled/x.png"))
+    assert info.classes == ("a", "b") and (info.n_labels, info.n_test, info.n_images) == (16, 16, 17)
+    assert info.own_test and not info.skipped and ("val" not in part or f"{part}/ is the test part" in whole(info))
+
+
+def test_with_test_val_is_left_out(make):
+    info = known(make(*below("train"), *below("val"), *below("test")))
+    assert all(file.startswith("test/") for file in info.files_test) and info.n_test == 16
+    assert info.skipped == (("val", "not used: test/ is the test part"),)
+    assert "test/ is the test part; not used: val/" in whole(info)
+
+
+def test_test_images_without_a_class_give_way_to_val(make):
+    info = known(make(*below("train"), *below("val"), "test/1.png"))
+    assert info.n_test == 16 and info.skipped == (("test", "not used: val/ is the test part"),)
+
+
+def test_class_called_train_is_asked_about(make):
+    info = known(make(*(name.replace("a/", "train/") for name in TWO)))
+    assert not info.classes and "train/ must have a folder for each class" in info.problem
+
+
+def test_images_beside_folders_have_no_label_and_a_hint(make):
+    info = known(make(*TWO, "1.png"))
+    assert not info.classes and info.n_images == 17
+    assert "classes seem to lie in a (8), b (8): if so, move these folders into labeled/" in info.problem
+
+
+def test_classes_one_level_deeper(make):
+    top = make(*below("data"))
+    assert f"classes seem to lie in data/, in a (8), b (8): if so, give DATA={top}/data" in known(top).problem
+
+
+@pytest.mark.parametrize(
+    "names, question",
+    [
+        ([*below("labeled"), "unlabelled/1.png"], "unlabelled/ is not used: did you mean unlabeled/? Rename it"),
+        ([*below("labeled"), "Unlabeled/1.png"], "Unlabeled/ is not used: did you mean unlabeled/? Rename it"),
+        ([*below("labeled"), "unlabled/1.png"], "unlabled/ is not used: did you mean unlabeled/? Rename it"),
+        ([*below("labeled"), "Test/a/1.png"], "Test/ is not used: did you mean test/? Rename it"),
+        ([*below("labeled"), "testing/a/1.png"], "testing/ is not used: did you mean test/? Rename it"),
+        ([*below("Labeled"), "Unlabeled/1.png"], "Labeled/ is not used: did you mean labeled/? Rename it"),
+        ([*below("labelled")], "labelled/ is not used: did you mean labeled/? Rename it"),
+        ([*below("Train"), *below("val")], "Train/ is not used: did you mean train/? Rename it"),
+        ([*TWO, "unlabelled/1.png"], "unlabelled/ is not used: did you mean unlabeled/? Rename it"),
+    ],
+)
+def test_name_that_is_nearly_right_is_asked_about(make, names, question):
+    top = make(*names)
+    with pytest.raises(ValueError) as stop:
+        known(top)
+    assert str(stop.value) == f"data={str(top)!r}: {question}"
+
+
+@pytest.mark.parametrize("pair", [("tested", "untested"), ("training", "resting"), ("best", "rest"), ("labels", "boxes")])
+def test_classes_with_like_names_are_classes(make, pair):
+    info = known(make(*(f"{name}/{i}.png" for name in pair for i in range(8))))
+    assert info.classes == tuple(sorted(pair))
+
+
+@pytest.mark.parametrize("inner", ["scans", "archive/scans"])
+@pytest.mark.parametrize("part, what", [("labeled", "labeled/"), ("train", "train/"), ("Labelled", "Labelled/")])
+def test_layout_one_level_too_deep_is_named(make, inner, part, what):
+    top = make(*below(f"{inner}/{part}"), *below(f"{inner}/test"))
+    with pytest.raises(ValueError) as stop:
+        known(top)
+    assert str(stop.value) == f"data={str(top)!r}: {top}/{inner} has {what}: give DATA={top}/{inner}"
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("x.zip", "is an archive: unpack it and give the folder"),
+        ("x.tar.gz", "is an archive: unpack it and give the folder"),
+        ("x.7z", "is an archive: unpack it and give the folder"),
+        ("x.png", "is an image: give the folder, "),
+        ("labels.csv", "is a table: give the folder, "),
+    ],
+)
+def test_file_in_place_of_a_folder(tmp_path, name, message):
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"^data='{tmp_path}/{name}': {message}"):
+        describe(str(tmp_path / name))
+
+
+def test_folder_with_nothing_but_an_archive(make):
+    with pytest.raises(ValueError, match=r"no image, but scans\.zip, an archive: unpack it and give the folder$"):
+        known(make(**{"scans.zip": "PK"}))
+
+
+def test_endings_that_are_not_read_are_named_and_counted_once(make):
+    names = [f"IMG_{i}.HEIC" for i in range(9)]
+    rows = "".join(f"{name},a\n" for name in names)
+    top = make(**dict.fromkeys(names, "heic"), **{"labels.csv": f"file,label\n{rows}"})
+    with pytest.raises(ValueError) as stop:
+        known(top)
+    if ".heic" not in FORMATS:
+        assert "no image that can be read, of 9 files: 9 .HEIC (.HEIC is read only with pillow-heif" in str(stop.value)
+        assert len(stop.value.skipped) == 9
+
+
+def test_files_of_the_system_are_passed_over(make):
+    texts = dict.fromkeys(
+        ("Thumbs.db", "labeled/Icon\r", "labeled/desktop.ini", "labeled/a/._0.png", "__MACOSX/labeled/0.png"), ""
+    )
+    info = known(make(*below("labeled"), "@eaDir/labeled/a/x.png", "labeled/@eaDir/1.png", **texts))
+    assert info.n_images == 14 and not info.skipped
+
+
+def test_what_is_no_file_is_listed_and_never_waited_for(make):
+    top = make(*below("labeled"))
+    os.mkfifo(top / "labeled/a/pipe.png")
+    (top / "labeled/a/gone.png").symlink_to("/nowhere")
+    (top / "labeled/a/x\ny.png").touch()
+    with open(os.fsencode(top) + b"/labeled/b/\xff.png", "wb"):
+        pass
+    assert dict(known(top).skipped) == {
+        "labeled/a/pipe.png": "not a file, but a pipe, a socket or a device",
+        "labeled/a/gone.png": "a link to nothing",
+        "labeled/a/x\\ny.png": "its name has a line break, or another character that can't be printed",
+        "labeled/b/\\xff.png": "its name is not UTF-8",
+    }
+
+
+def test_two_unicode_forms_of_a_name_are_one_class(make):
+    forms = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]
+    info = known(
+        make(*(f"labeled/{form}/{i}.png" for form in forms for i in range(4)), *(f"labeled/tea/{i}.png" for i in range(8)))
+    )
+    assert info.classes == ("café", "tea") and info.n_labels + info.n_test == 16
+    assert whole(info) == ["2 folders are called 'café', in two forms of Unicode: one class"]
+
+
+def test_classes_that_look_alike_are_told(make):
+    assert "classes 'Cat' and 'cat' look alike" in whole(
+        known(make(*(f"labeled/{c}/{i}.png" for c in ("Cat", "cat") for i in range(8))))
+    )
+
+
+def table(**rows):
+    return "file,label\n" + "".join(f"{file},{label}\n" for file, label in rows.items())
+
+
+def test_test_images_have_the_class_of_a_table(make):
+    rows = table(**{f"{i}.png": "ab"[i % 2] for i in range(10)}, **{"test/0.png": "a", "test/1.png": "b", "test/a/4.png": "b"})
+    own = table(**{"1.png": "a", "2.png": "b", "old/5.png": "b"})
+    names = [f"{i}.png" for i in range(10)] + [f"test/{i}.png" for i in range(4)] + ["test/a/4.png", "test/old/5.png"]
+    info, arrays = load(str(make(*names, **{"labels.csv": rows, "test/labels.csv": own})))
+    classes = {file: info.classes[y] for file, y in zip(info.files_test, arrays["y_test"], strict=True)}
+    assert classes == {"test/0.png": "a", "test/2.png": "b", "test/old/5.png": "b"}
+    assert dict(info.skipped) == {
+        "test/1.png": "its folder and tables give it different classes: a, b",
+        "test/a/4.png": "its folder and tables give it different classes: a, b",
+        "test/3.png": "not in the folder of a class",
+    }
+
+
+def test_rows_that_fit_no_file(make):
+    names = [f"img{i:02}.png" for i in range(10)]
+    rows = table(**{name.removesuffix(".png"): "ab"[i % 2] for i, name in enumerate(names)})
+    info = known(make(*names, **{"labels.csv": rows}))
+    assert "none of the 10 files named in labels.csv is there: the first is 'img00'; there is 'img00.png'" in info.problem
+    assert len(info.skipped) == 10 and info.skipped[0] == ("img00", "named in labels.csv, but not there (line 2)")
+
+
+@pytest.mark.parametrize("name", ["Labels.csv", "labels.xlsx"])
+def test_table_that_is_nearly_labels_csv_is_asked_about(make, name):
+    with pytest.raises(ValueError, match=f"{name} is not read: "):
+        known(make("1.png", **{name: table(**{"1.png": "a"})}))
+
+
+def test_two_labels_of_one_file_are_told(make):
+    rows = table(**{f"{i}.png": "ab"[i % 2] for i in range(20)}) + "0.png,b\n"
+    info = known(make(*(f"{i}.png" for i in range(20)), **{"labels.csv": rows}))
+    assert ("0.png", "two labels in labels.csv (a, b): neither is used") in info.notes and info.files[-1] == "0.png"
+
+
+def test_one_scale_for_the_deep_images_of_a_folder(make):
+    top = make(*below("labeled"))
+    for i, high in enumerate((255, 1023, 4095)):
+        values = (np.linspace(0, 1, 784).reshape(28, 28) * high).astype(np.uint16)
+        Image.fromarray(values).save(top / f"labeled/a/deep{i}.tif")
+    info, arrays = load(str(top))
+    assert info.scale == (0, 4095) and "3 images have more than 8 bits a pixel: the value 0 becomes black, 4095 white" in whole(
+        info
+    )
+    x = {
+        file: each for part in ("", "_test") for file, each in zip(getattr(info, f"files{part}"), arrays[f"x{part}"], strict=True)
+    }
+    deep = [x[f"labeled/a/deep{i}.tif"] for i in range(3)]
+    spans = [int(each.max()) - int(each.min()) for each in deep]
+    assert spans == [16, 64, 255] and len(np.unique(deep[2])) == 256
+
+
+def test_sweep_says_what_was_recognised_and_left_out(make, tmp_path):
+    info = known(make(*below("train"), *below("val"), **{"notes.txt": "", "train/b/x.pdf": ""}))
+    lines = sentences(info)
+    assert lines[0] == "16 images to train with, 16 labelled, of 2 classes"
+    assert "2 files left out, such as notes.txt (not in train/, unlabeled/ or test/)" in lines[1]
+    assert "classes are the folders of train/: a (8), b (8)" in lines
+
+
+def test_skipped_csv_is_also_written_for_an_unusable_folder(make, tmp_path):
+    top = make("1.png", **{"x.pdf": "%PDF", "labels.csv": table(one="a")})
+    with pytest.raises(ValueError, match=r"the only file named in labels\.csv is not there.*; see .*skipped\.csv$"):
+        check_usable(str(top), tmp_path / "out")
+    (written,) = (tmp_path / "out").glob("*/skipped.csv")
+    assert written.read_text().splitlines()[0] == "file,reason,used" and "x.pdf,.pdf is not read" in written.read_text()
+    (top / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"no image that can be read, of 2 files: .*; see .*skipped\.csv$"):
+        datasets.metadata.cache_clear() or check_usable(str(top), tmp_path / "out")
+
+
+def test_child_process_reads_what_the_sweep_described(make, root):
+    top = make(*below("labeled"))
+    before = describe(str(top))
+    for i in range(5):  # the folder changes, and others read it anew
+        Image.fromarray(np.full((9, 9), i * 9, np.uint8)).save(top / f"labeled/a/new{i}.png")
+    environment = datasets.pinned(["mnist", str(top)])
+    for path in sorted(top.rglob("*.png")):
+        path.unlink()
+    code = f"from ssl_core import datasets; print(datasets.describe({str(top)!r}, {str(root)!r}).checksum)"
+    seen = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, cwd=files.ROOT, check=True
+    )
+    assert seen.stdout.strip() == before.checksum, seen.stderr
+
+
+def test_versions_in_use_stay(make, root):
+    top = make(*below("labeled"))
+    kept = []
+    for i in range(5):
+        Image.fromarray(np.full((9, 9), i * 9, np.uint8)).save(top / "labeled/a/new.png")
+        os.utime(top / "labeled/a/new.png", ns=(i, i))
+        kept.append(folder.prepared(str(top), root))
+        os.utime(kept[0])  # a sweep that began with the first is at work
+    assert [path.exists() for path in kept] == [True, False, False, True, True]
+
+
+def test_nothing_is_pinned_for_named_sets():
+    assert datasets.pinned(["mnist", "digits"]) == {}
