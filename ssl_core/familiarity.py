@@ -1,8 +1,8 @@
 """How much a new image resembles those of training: a network can be sure of what is nothing that it was trained for.
 
-Two distances in the features of the last convolution are added: from a Gaussian of the predicted class, with a covariance of
-low rank (Mahalanobis distance: Lee et al. 2018; probabilistic principal components: Tipping & Bishop 1999), and from the
-nearest training images (Sun et al. 2022). No label is needed, and no foreign image.
+The larger of two distances in the features of the last convolution counts: from a Gaussian of the predicted class, with a
+covariance of low rank (Mahalanobis distance: Lee et al. 2018; probabilistic principal components: Tipping & Bishop 1999), and
+from the nearest training images (Sun et al. 2022). No label is needed, and no foreign image.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from .model import EVALUATION_BATCH, Net
 
-SHARE = 0.1  # of training images that would count as far, had the network not been trained on them
 MOST = 3000  # training images that the distances are measured from, and, at most, as many to calibrate them
 LEAST = 40  # training images, fewer of which can't tell
 RANK = 64
@@ -63,14 +62,18 @@ class Familiarity:
         held_out = self._parts(features[n:], classes[n:])
         known = held_out.isfinite().all(dim=1)
         self.center, self.scale = held_out[known].mean(dim=0), held_out[known].std(dim=0).clamp(min=1e-6)
-        self.limit = self._sum(held_out).quantile(1 - SHARE)
+        self.held_out = self._larger(held_out)
 
     def distance(self, x: Tensor) -> Tensor:
-        """The distance (N,) of each image `x` (N, C, 28, 28): above 0 it is far, as a tenth of the training images are.
+        """The distance (N,) of each image `x` (N, C, 28, 28), in standard deviations from that of a training image.
 
         Infinite for an image of a predicted class that no image of the sample has.
         """
-        return self._sum(self._parts(*self._embed(x))) - self.limit
+        return self._larger(self._parts(*self._embed(x)))
+
+    def limit(self, share: float) -> float:
+        """The distance that the fraction `share` of the training images exceeds, which the distances are not fitted to."""
+        return self.held_out.quantile(1 - share).item()
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The features (N, 576) of images and their predicted classes (N,)."""
@@ -90,5 +93,5 @@ class Familiarity:
         nearest = [(part @ self.bank.T).topk(min(NEAREST, len(self.bank)), dim=1).values.mean(dim=1) for part in directions]
         return torch.stack([mahalanobis, 1 - torch.cat(nearest)], dim=1)
 
-    def _sum(self, parts: Tensor) -> Tensor:
-        return ((parts - self.center) / self.scale).sum(dim=1)
+    def _larger(self, parts: Tensor) -> Tensor:
+        return ((parts - self.center) / self.scale).amax(dim=1)

@@ -68,7 +68,7 @@ def _measured(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of images (N, 28, 28): the figure's longer side, the distance of its centre from the frame's, and whether there is one."""
     edge = np.ones(pixels.shape[1:], bool)
     edge[1:-1, 1:-1] = False
-    clean = np.logical_and((pixels[:, edge] < DARK).mean(axis=1) >= EVEN, (pixels >= DARK).any(axis=(1, 2)))
+    clean = np.asarray([(image[edge] < DARK).mean() >= EVEN and image.max() >= DARK for image in pixels], bool)
     sides, offsets = [], []
     for axis in (2, 1):
         along, mass = (pixels > 0).any(axis=axis), pixels.sum(axis=axis, dtype=float)

@@ -16,7 +16,7 @@ from ssl_core.lab.runs import files, records
 from ssl_core.lab.runs.spec import Run
 
 pytestmark = pytest.mark.slow
-RUN = Run(1000, "supervised", 0)
+RUN = Run(6000, "supervised", 0)
 N = 500  # images of each kind
 LIKE_DIGITS = "OoIlZzSsqgBbij"
 
@@ -127,8 +127,10 @@ def test_answers_to_changed_digits_are_right(kind, run, tmp_path):
     assert answered.mean() > (0.6 if "rotated" not in kind else 0)
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_few_foreign_images_are_answered(kind, run, tmp_path):
-    answered = predicted(run, FOREIGN[kind](), tmp_path)["abstain"] == "no"
-    print(f"{kind}: {100 * answered.mean():.1f} % of {len(answered)} answered")
-    assert answered.mean() <= 0.05
+def test_few_foreign_images_are_answered(run, tmp_path):
+    answered = {}
+    for kind, images in FOREIGN.items():
+        (tmp_path / kind).mkdir()
+        answered[kind] = predicted(run, images(), tmp_path / kind)["abstain"] == "no"
+        print(f"{kind}: {100 * answered[kind].mean():.1f} % of {len(answered[kind])} answered")
+    assert pd.concat(answered).mean() <= 0.05 and max(each.mean() for each in answered.values()) <= 0.08

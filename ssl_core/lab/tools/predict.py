@@ -48,7 +48,7 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     reader, pixels = Reader(trained), x[index]
     tensor = trained.normalized(pixels)
     nothing = np.full(len(index), "", dtype=object)
-    new = NewImages([info.files[i] for i in index], tensor, nothing, reader.far(tensor, pixels), [])
+    new = NewImages([info.files[i] for i in index], tensor, nothing, reader.far(tensor, pixels, nothing), [])
     since = problem or f"its images have changed since the run: {info.n_images} to train with now"
     return new, [f"{name}: {since}. All are read as the run read its own; {had.sum()} had a label."]
 
