@@ -211,16 +211,20 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
 
 
 def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray, is_test: np.ndarray | None) -> list[tuple[int, int]]:
-    """Pairs of images with a class that are near copies, or of one photo; if `is_test`, near copies on both of its sides."""
+    """Pairs of images that are near copies, or of one photo: of test and labelled images, or, without `is_test`, of a class."""
     entries = listing.entries
     labeled = np.flatnonzero(usable & np.array([label != "" for _, label in entries], bool))
     pictures = grey(pixels[labeled])[..., 0]
-    by_name = copies.one_photo([entries[i] for i in labeled])
-    if is_test is None:
-        pairs = copies.near_copies(pictures) + by_name
-    else:
+    pairs = copies.one_photo([entries[i] for i in labeled])
+    if is_test is not None:
         test, train = np.flatnonzero(is_test[labeled]), np.flatnonzero(~is_test[labeled])
-        pairs = [(int(test[i]), int(train[j])) for i, j in copies.near_copies(pictures[test], pictures[train])] + by_name
+        pairs += [(int(test[i]), int(train[j])) for i, j in copies.near_copies(pictures[test], pictures[train])]
+    elif len(labeled):
+        classes, mean = np.array([entries[i][1] for i in labeled], dtype=object), copies.mean_picture(pictures)
+        for label in sorted(set(classes)):
+            members = np.flatnonzero(classes == label)
+            found = copies.near_copies(pictures[members], mean=mean)
+            pairs += [(int(members[i]), int(members[j])) for i, j in found]
     return [(int(labeled[i]), int(labeled[j])) for i, j in pairs]
 
 
