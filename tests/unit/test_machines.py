@@ -293,8 +293,9 @@ import os, sys, warnings, json, locale
 import matplotlib, torch
 x = torch.linspace(-3, 3, 4096).reshape(64, 64)
 shown = {
-    "python": sys.executable, "prefix": sys.prefix, "optimize": sys.flags.optimize, "encoding": open("letter.txt").read(),
-    "module": __import__("ssl_core").__file__, "threads": torch.get_num_threads(),
+    "python": sys.executable, "prefix": sys.prefix, "optimize": sys.flags.optimize,
+    "encoding": open(folder + "/letter.txt").read(), "module": __import__("ssl_core").__file__,
+    "threads": torch.get_num_threads(),
     "usetex": matplotlib.rcParams["text.usetex"], "started": "started" in globals(),
     "sum": (x @ x.T).exp().log1p().sum().item(), "number": f"{1.5}",
 }
@@ -310,14 +311,25 @@ def shown(tmp_path_factory):
     def execute(**environment):
         folder = tmp_path_factory.mktemp("notebook")
         (folder / "letter.txt").write_text("ß", encoding="utf-8")
-        cell = nbformat.v4.new_code_cell(f"import os\nos.chdir({str(folder)!r})\n{SHOWN}")
+        (here := folder / "here").mkdir()  # where the user calls the program
+        (here / "matplotlibrc").write_text("text.usetex: True\n")
+        (here / "papermill.py").write_text("raise ImportError('of the user')")
+        cell = nbformat.v4.new_code_cell(f"folder = {str(folder)!r}\n{SHOWN}")
         parameters = nbformat.v4.new_code_cell("a = 1", metadata={"tags": ["parameters"]})
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(cells=[parameters, cell], metadata={"kernelspec": kernel}), folder / "one.ipynb")
-        program = "import sys; from pathlib import Path; from ssl_core.lab.runs.notebook import Execution\n"
+        program = f"import sys; sys.path[0] = {str(files.ROOT)!r}\n"  # as if it were called in the project's folder
+        program += "from pathlib import Path; from ssl_core.lab.runs.notebook import Execution\n"
         program += "Execution(Path(sys.argv[1]), Path(sys.argv[2]), {'a': 2}).run(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')"
         command = [sys.executable, "-c", program, folder / "one.ipynb", folder / "executed.ipynb"]
-        done = subprocess.run(command, cwd=files.ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=here,
+            env={"PYTHONPATH": str(files.ROOT)} | os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         outputs = nbformat.read(folder / "executed.ipynb", as_version=4).cells[-1].outputs
         assert [output.get("name") for output in outputs] == ["stdout"], outputs
@@ -364,7 +376,6 @@ def test_start_up_files_and_settings_of_a_user_change_nothing(shown, plain, tmp_
         PYTHONOPTIMIZE="2",
         TMPDIR="/proc/nowhere",
     ) | {"module": plain["module"]}
-    # The process that starts the notebook has been told of this project by its folder alone.
     assert shown(PYTHONPATH=str(tmp_path), PYTHONWARNINGS="error::UserWarning")["module"] == plain["module"]
 
 

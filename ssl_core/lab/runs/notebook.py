@@ -79,7 +79,7 @@ class Execution:
     def __init__(
         self, notebook: Path, executed: Path, parameters: Mapping[str, object], tell: Callable[[dict], None] | None = None
     ):
-        self.arguments = [str(notebook), str(executed), json.dumps(dict(parameters))]
+        self.arguments = [str(notebook.absolute()), str(executed.absolute()), json.dumps(dict(parameters))]
         self.events, self.tell = executed.parent / EVENTS, tell or (lambda event: None)
         self.process: subprocess.Popen | None = None
         self.stopped = False
@@ -101,6 +101,7 @@ class Execution:
             text=True,
             errors="replace",
             env=environment,
+            cwd=files.ROOT,  # a user's folder may hold a matplotlibrc, or a file called random.py
         )
         assert self.process.stdout is not None  # a pipe
         os.close(channel)
