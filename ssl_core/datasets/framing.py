@@ -71,7 +71,7 @@ def _measured(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     clean = np.asarray([(image[edge] < DARK).mean() >= EVEN and image.max() >= DARK for image in pixels], bool)
     sides, offsets = [], []
     for axis in (2, 1):
-        along, mass = (pixels > 0).any(axis=axis), pixels.sum(axis=axis, dtype=float)
+        along, mass = np.any(pixels > 0, axis=axis), np.sum(pixels, axis=axis, dtype=float)
         sides.append(along.shape[1] - along[:, ::-1].argmax(axis=1) - along.argmax(axis=1))
         offsets.append(np.abs(mass @ np.arange(SIDE) / mass.sum(axis=1).clip(1) - (SIDE - 1) / 2))
     return np.maximum(*sides), np.maximum(*offsets), clean

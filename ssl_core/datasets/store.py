@@ -29,12 +29,14 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
     """
     folder = root / "folders"
     path = folder / f"{slug}-{digest([code_digest(), key])[:16]}.safetensors"
+    if is_whole(path):  # it can be used where nothing may be written
+        touch(path)
+        return path
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / f"{slug}.lock"):  # another process may be making it
         if not is_whole(path):
             arrays, info = make()
             write_atomically(path, safetensors.numpy.save(arrays, {"info": json.dumps(asdict(info))}))
-        touch(path)
         for other in _versions(folder, slug)[KEPT_VERSIONS:]:
             other.unlink(missing_ok=True)
     return path

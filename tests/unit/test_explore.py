@@ -20,7 +20,7 @@ from ssl_core.datasets import describe
 from ssl_core.lab.runs import files, records
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.tools import explore
-from ssl_core.lab.tools.pad import BOX, centered
+from ssl_core.datasets.framing import centered
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_any_drawing_fits(width, height, top, left, ink):
     drawing[top : top + height, left : left + width] = ink
     placed = centered(drawing)
     rows, columns = placed.any(axis=1).nonzero()[0], placed.any(axis=0).nonzero()[0]
-    assert placed.shape == (28, 28) and max(np.ptp(rows), np.ptp(columns)) == BOX - 1
+    assert placed.shape == (28, 28) and max(np.ptp(rows), np.ptp(columns)) == 20 - 1
     assert 13 <= rows.mean() <= 14.5 and 13 <= columns.mean() <= 14.5
     assert centered(0 * drawing) is None
 

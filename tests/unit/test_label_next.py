@@ -79,7 +79,7 @@ def test_long_list_has_several_sheets(select, tmp_path):
         ("index,label\n5,1\n3000,1\n", r"label_next.csv, line 3: index='3000': must be from 0 to 2999"),
         ("index,label\n5,1.0\n", r"label_next.csv, line 2: label='1.0': must be one of 0, 1, .*, 9: write '1'"),
         ("index,label\n12.000,1\n", r"label_next.csv, line 2: index='12.000': must be from 0 to 2999"),  # or 12 thousand?
-        (f"index,label\n{'9' * 5000},1\n", r"label_next.csv, line 2: index='9+': must be from 0 to 2999"),
+        (f"index,label\n{'9' * 5000},1\n", r"label_next.csv, line 2: index='9+…': must be from 0 to 2999"),
         ("index,label\n2.5,1\n", r"label_next.csv, line 2: index='2.5': must be from 0 to 2999"),
         ("index,label\nfirst,1\n", r"label_next.csv, line 2: index='first': must be from 0 to 2999"),
         (

@@ -71,11 +71,12 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
 
     `args` has the options of `configure_machine`. Exits with status 1 and one line if a run or `then` failed.
     """
-    jobs = check_whole("JOBS", number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores()))
     if not args.scheduler:
         check_device(args.device)
     elif args.device not in DEVICES:  # whether there is a GPU, each worker sees
         raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
+    device = "cpu" if args.scheduler else args.device  # workers have their own
+    jobs = check_whole("JOBS", number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores(), device))
     outputs = files.outputs(args.outputs)
     names = list(dict.fromkeys(run.data for run in grid))
     with lock(outputs), _environment(pinned(names)):  # runs and page read the images that are there now

@@ -39,9 +39,10 @@ def order(recipe: str) -> tuple[int, str]:
 
 @cache
 def use_style() -> None:
-    """Sets Matplotlib's defaults to style.mplstyle; in a notebook figures get twice the pixels, for fine screens and
-    paper.
+    """Sets Matplotlib's defaults to style.mplstyle, whatever a matplotlibrc says; in a notebook figures get twice the
+    pixels, for fine screens and paper.
     """
+    matplotlib.rcdefaults()
     matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
     if get_ipython():
         set_matplotlib_formats("retina")

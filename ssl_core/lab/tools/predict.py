@@ -136,16 +136,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> None:
     if not args.run.strip():
         raise ValueError(f"RUN={args.run!r}: must be the folder of a finished run")
-    place, target = files.ROOT / Path(args.run).expanduser(), sweep.decimal(args.target)
+    place, target = files.expanded("RUN", args.run), sweep.decimal(args.target)
     if not isinstance(target, float) or not 0 < target <= 1:
         raise ValueError(f"TARGET={args.target!r}: must be a number above 0, to 1")
     trained = load(place)
     if args.onnx:
-        export(trained, files.ROOT / Path(args.onnx).expanduser())
+        export(trained, files.expanded("ONNX", args.onnx))
     threshold = intervals.threshold(trained.confidence, trained.correct, target)
     if args.images:
         reader = Reader(trained)
-        images = reader.read(files.ROOT / Path(args.images).expanduser())
+        images = reader.read(files.expanded("IMAGES", args.images))
         rows, path, told = table(trained, images, threshold.value), place / "predictions.csv", reader.sentences(images)
     else:
         images, told = unlabeled(trained)
