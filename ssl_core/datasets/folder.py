@@ -6,12 +6,11 @@ import re
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from . import copies, store
 from .checks import MOST_CLASSES
 from .info import DataSetInfo
 from .machine import cores, digest
-from .pixels import SIDE, Frame, UnreadableImage, decode, grey, looks, read_frame, scale_of
+from .pixels import SIDE, Frame, UnreadableImage, grey, looks, read_frame, scale_of
 from .scan import LAYOUT, Unusable, scan
 from .store import Arrays
 from .walk import WHOLE, Listing, by_ending, printable
@@ -28,7 +27,6 @@ TEST_SHARE = 5  # without test images, one of this many labelled images of each 
 TELL_EVERY = 5  # seconds between two lines of progress
 PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
 
-T = TypeVar("T")
 _described: dict[tuple[str, Path], str] = {}  # in this process: the kept file that each folder was described from
 
 
@@ -167,17 +165,8 @@ def _scaled(listing: Listing, deep: Mapping[int, Frame], pixels: np.ndarray) -> 
 
 def read_all(paths: Sequence[Path]) -> Iterator[Future[Frame]]:
     """Reads image files on all cores. One future for each, in order: its `result()` is that of pixels.read_frame."""
-    return _on_all_cores(read_frame, paths)
-
-
-def decode_all(paths: Sequence[Path], scale: tuple[float, float] | None = None) -> Iterator[Future[tuple[np.ndarray, str]]]:
-    """Decodes image files on all cores. One future for each, in order: its `result()` is that of pixels.decode."""
-    return _on_all_cores(partial(decode, scale=scale), paths)
-
-
-def _on_all_cores(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[Future[T]]:
     threads = ThreadPoolExecutor(cores())
-    futures = deque(threads.submit(function, path) for path in paths)
+    futures = deque(threads.submit(read_frame, path) for path in paths)
     try:
         while futures:
             yield futures.popleft()

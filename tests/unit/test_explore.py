@@ -17,10 +17,10 @@ from PIL import Image
 
 from ssl_core import data, experiment
 from ssl_core.datasets import describe
+from ssl_core.datasets.framing import centered
 from ssl_core.lab.runs import files, records
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.tools import explore
-from ssl_core.datasets.framing import centered
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ssl_core.datasets.folder import decode_all
+from ssl_core.datasets.folder import read_all
 from ssl_core.datasets.framing import SIZE, Framing
 from ssl_core.datasets.pixels import UnreadableImage, background, read_grey
 from ssl_core.datasets.scan import images_below
@@ -32,6 +32,7 @@ class NewImages:
     changes: np.ndarray  # (N,), texts: what was changed to make an image like those of training; '' if nothing was
     far: np.ndarray | None  # (N,), which are unlike all training images; None if these are too few to tell, or gone
     skipped: list[tuple[str, str]]  # files that are left out, and why
+    notes: list[tuple[str, str]]  # what of other files is not used
 
 
 class Reader:
@@ -56,17 +57,21 @@ class Reader:
             raise ValueError(f"IMAGES={str(folder)!r}: must be a folder of images")
         names, skipped = images_below(folder)
         pixels: dict[str, np.ndarray] = {}
-        for name, result in zip(names, decode_all([folder / name for name in names], self.trained.scale), strict=True):
+        notes = []
+        for name, result in zip(names, read_all([folder / name for name in names]), strict=True):
             try:
-                pixels[name], _ = result.result()
+                frame = result.result()
             except UnreadableImage as error:
                 skipped.append((name, str(error)))
+                continue
+            pixels[name] = frame.pixels(self.trained.scale)
+            notes += [(name, note) for note in frame.notes]
         if not pixels:
             raise ValueError(f"IMAGES={str(folder)!r}: no image that can be read among {len(skipped)} files")
         plain = self.trained.as_trained(np.stack(list(pixels.values())))
         changed, changes = self._put_right(plain, [folder / name for name in pixels])
         x = self.trained.normalized(changed)
-        return NewImages(list(pixels), x, changes, self.far(x, changed, changes), skipped)
+        return NewImages(list(pixels), x, changes, self.far(x, changed, changes), skipped, notes)
 
     def far(self, x: Tensor, pixels: np.ndarray, changes: np.ndarray) -> np.ndarray | None:
         """Which (N,) of the images are unlike those of training; None if that can't be known."""

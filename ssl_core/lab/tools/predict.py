@@ -36,7 +36,8 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     if name in datasets.DATA_SETS:
         return _own(trained), []
     info, arrays, problem = _today(name)
-    if trained.checksum == info.checksum or (not trained.checksum and not problem and _same(trained)):
+    same = trained.checksum == info.checksum if trained.checksum else records.is_current(trained.parameters, trained.fingerprint)
+    if same and not problem:
         return _own(trained), []
     if trained.kept is None:
         raise ValueError(f"data={name!r}: its images have changed since the run, and {OUTDATED}")
@@ -48,7 +49,7 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     reader, pixels = Reader(trained), x[index]
     tensor = trained.normalized(pixels)
     nothing = np.full(len(index), "", dtype=object)
-    new = NewImages([info.files[i] for i in index], tensor, nothing, reader.far(tensor, pixels, nothing), [])
+    new = NewImages([info.files[i] for i in index], tensor, nothing, reader.far(tensor, pixels, nothing), [], [])
     since = problem or f"its images have changed since the run: {info.n_images} to train with now"
     return new, [f"{name}: {since}. All are read as the run read its own; {had.sum()} had a label."]
 
@@ -65,7 +66,7 @@ def _own(trained: Trained) -> NewImages:
         mass = graph.label_mass(neighbors, split.labeled, images.y[split.labeled])
         far = (mass < graph.OUT_OF_DISTRIBUTION)[split.unlabeled].numpy()
     nothing = np.full(len(split.unlabeled), "", dtype=object)
-    return NewImages([str(names[i]) for i in split.unlabeled.tolist()], images.x[split.unlabeled], nothing, far, [])
+    return NewImages([str(names[i]) for i in split.unlabeled.tolist()], images.x[split.unlabeled], nothing, far, [], [])
 
 
 def _today(name: str) -> tuple[DataSetInfo, dict[str, np.ndarray], str]:
@@ -75,11 +76,6 @@ def _today(name: str) -> tuple[DataSetInfo, dict[str, np.ndarray], str]:
     if (kept := folder.last_kept(name, files.DATA)) is None:
         raise ValueError(f"data={name!r}: this folder is not there any more; give IMAGES=folder, where the images are now")
     return *kept, "this folder is not there any more; its images are those that were read last"
-
-
-def _same(trained: Trained) -> bool:
-    """Whether a record without a checksum is of the code and the images of today."""
-    return records.is_current(trained.parameters, trained.fingerprint)
 
 
 def _as_trained(x: np.ndarray, info: DataSetInfo, trained: Trained) -> np.ndarray:
@@ -154,6 +150,8 @@ def command(args: argparse.Namespace) -> None:
     tables.write(path, list(rows.columns), rows.to_dict("records"))
     for file, reason in images.skipped:
         print(f"left out: {file}: {reason}")
+    for file, note in images.notes:
+        print(f"{file}: {note}")
     print(f"predict: {len(rows)} images in {path}, {len(images.skipped)} files left out")
     for sentence in [*told, _abstained(rows, threshold)]:
         print(f"predict: {sentence}")
