@@ -1,5 +1,10 @@
-"""New images unlike those of training: what a network trained on MNIST answers to photographs, letters and clothes."""
+"""New images unlike those of training: what a network trained on MNIST answers to photographs, letters and clothes.
 
+With TEST_RUN=outputs/mnist/best/m50/seed0 a finished run is tested, instead of one that is trained here; `-s` prints the shares.
+"""
+
+import os
+import shutil
 from pathlib import Path
 
 import matplotlib
@@ -17,14 +22,16 @@ from ssl_core.lab.runs.spec import Run
 
 pytestmark = pytest.mark.slow
 RUN = Run(6000, "supervised", 0)
-N = 500  # images of each kind
+N = 1000 if os.environ.get("TEST_RUN") else 500  # images of each kind
 LIKE_DIGITS = "OoIlZzSsqgBbij"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a finished run on MNIST."""
-    folder = tmp_path_factory.mktemp("outputs")
+    folder = tmp_path_factory.mktemp("outputs") / "run"
+    if given := os.environ.get("TEST_RUN"):
+        return shutil.copytree(files.ROOT / given, folder)
     images = data.load("mnist", files.DATA)
     records.save(folder, RUN, *experiment.run(images, RUN.labeling, RUN.settings))
     return folder
@@ -107,9 +114,8 @@ def predicted(run, images, folder):
     """The rows of predictions.csv for images (H, W), in their order."""
     for i, image in enumerate(images):
         Image.fromarray(np.asarray(image).round().clip(0, 255).astype(np.uint8)).save(folder / f"{i:04}.png")
-    place = RUN.folder(run) if (RUN.folder(run) / "run.json").exists() else run
-    main(["predict", "--run", str(place), "--images", str(folder)])
-    return pd.read_csv(place / "predictions.csv").sort_values("file")
+    main(["predict", "--run", str(run), "--images", str(folder)])
+    return pd.read_csv(run / "predictions.csv").sort_values("file")
 
 
 @pytest.mark.parametrize("kind", DIGITS)
@@ -123,8 +129,10 @@ def test_answers_to_changed_digits_are_right(kind, run, tmp_path):
     of_answered = right[answered].mean()
     shares = [f"{100 * share:.2f} %" for share in (right.mean(), answered.mean(), of_answered)]
     print(f"{kind}: {shares[0]} right; {shares[1]} answered, {shares[2]} of them right")
-    assert of_answered >= 0.99
-    assert answered.mean() > (0.6 if "rotated" not in kind else 0)
+    if "rotated" in kind:  # nobody can know which way is up: hardly any is answered
+        assert answered.mean() <= 0.05
+    else:
+        assert of_answered >= 0.99 and answered.mean() > 0.6
 
 
 def test_few_foreign_images_are_answered(run, tmp_path):

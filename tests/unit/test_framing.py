@@ -53,7 +53,9 @@ def test_digit_is_found_wherever_it_is_and_whatever_its_light(digits, index, bac
     (framed, inverted) = found[0]
     assert inverted == (background >= 128)
     moved = [np.roll(framed, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]
-    assert max(np.corrcoef(each.ravel(), digit.ravel())[0, 1] for each in moved) > 0.7  # without specks of dust; of two digits: 0.4
+    assert (
+        max(np.corrcoef(each.ravel(), digit.ravel())[0, 1] for each in moved) > 0.7
+    )  # without specks of dust; of two digits: 0.4
 
 
 @pytest.mark.parametrize("image", [np.zeros((40, 60), np.uint8), np.full((1, 1), 200, np.uint8), np.full((5000, 1), 9, np.uint8)])
