@@ -122,11 +122,10 @@ class Reader:
         """What was changed and what is unlike the training images, in sum."""
         n = len(images.names)
         counts = {change: sum(change in each for each in images.changes) for change in (EXCHANGED, FRAMED)}
-        lines = [
-            f"{count} of {n} images were changed to look like those of training: {change} (column `changed`)."
-            for change, count in counts.items()
-            if count
-        ]
+        made = ", ".join(f"{change} ({count})" for change, count in counts.items() if count)
+        lines = (
+            [f"{(images.changes != '').sum()} of {n} images were changed to look like those of training: {made}"] if made else []
+        )
         if images.far is None:
             lines.append("Whether these images look like those of training can't be told: of those, too few are kept.")
         elif count := int(images.far.sum()):

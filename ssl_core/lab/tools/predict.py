@@ -94,7 +94,7 @@ def table(trained: Trained, images: NewImages, threshold: float) -> pd.DataFrame
     columns = {
         "file": images.names,
         "label": [trained.classes[c] for c in label.tolist()],
-        "confidence": confidence.numpy().round(5),
+        "confidence": confidence.double().numpy().round(5),
     }
     if images.far is not None:
         abstain = abstain | images.far
@@ -167,7 +167,8 @@ def _far_sentence(rows: pd.DataFrame) -> list[str]:
 
 def _abstained(rows: pd.DataFrame, threshold: intervals.Threshold) -> str:
     """How many images it abstained on, and what the test images show of the others."""
-    abstained = f"abstained on {100 * (rows['abstain'] == 'yes').mean():.1f} %: {threshold.sentence()}"
-    if not threshold.coverage and (lower := np.floor(100 * threshold.most) / 100):
-        return f"{abstained}; TARGET={lower:g} can be shown"
-    return abstained
+    share = f"abstained on {100 * (rows['abstain'] == 'yes').mean():.1f} %"
+    if threshold.coverage:
+        return f"{share}; at a confidence of {threshold.value:.4f} or more, {threshold.sentence()}"
+    lower = np.floor(100 * threshold.most) / 100
+    return f"{share}: {threshold.sentence()}" + (f"; TARGET={lower:g} can be shown" if lower else "")
