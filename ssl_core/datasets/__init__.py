@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from . import folder
+from . import folder, store
 from .fetch import DataError
 from .info import MEAN, STD, DataSetInfo
 from .named import DATA_SETS, NamedSet
@@ -91,11 +91,11 @@ def slug(name: str) -> str:
 
 
 def _check_folder(name: str, root: Path) -> None:
-    """Raises ValueError unless `name` is the path of a folder that is there, or is pinned."""
+    """Raises ValueError unless `name` is the path of a folder that is there, or is pinned, or was read before."""
     path = Path(name)
     if path.is_file():
         raise ValueError(f"data={name!r}: {not_a_folder(path)}")
-    if not path.is_dir() and folder.pinned_file(name, root) is None:
+    if not path.is_dir() and not folder.pinned_file(name, root) and not store.newest(root, slug(name)):
         raise ValueError(f"{_unknown(name)}; this folder is not there")
 
 

@@ -25,6 +25,7 @@ from .walk import WHOLE, Listing, by_ending, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
 TELL_EVERY = 5  # seconds between two lines of progress
+GONE = "this folder is not there any more; its images are those that were read last"
 PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
 
 _described: dict[tuple[str, Path], str] = {}  # in this process: the kept file that each folder was described from
@@ -55,21 +56,19 @@ def slug(name: str) -> str:
 def prepared(name: str, root: Path) -> Path:
     """The file below `root` that keeps the decoded images; made if it is missing, or if the folder has changed since.
 
-    In a process of a sweep it is the file that is pinned for it, whatever became of the folder.
+    In a process of a sweep it is the file that is pinned for it, whatever became of the folder. Of a folder that is gone, it
+    is the file that was used last.
     """
     if path := pinned_file(name, root):
         store.touch(path)
+        return path
+    if not Path(name).is_dir() and (path := store.newest(root, slug(name))):
+        print(f"data={name!r}: {GONE}", file=sys.stderr)
         return path
     listing = scan(Path(name).resolve())
     files = [(file, label, *listing.states[file]) for file, label in listing.entries]
     key = [files, listing.skipped, listing.notes, listing.hint]
     return store.kept(root, slug(name), key, lambda: decode_folder(listing))
-
-
-def last_kept(name: str, root: Path) -> tuple[DataSetInfo, Arrays] | None:
-    """The metadata and the arrays of the folder `name` as it was read last; None if nothing of it is kept."""
-    path = store.newest(root, slug(name))
-    return store.read(path) if path else None
 
 
 def pinned(names: Sequence[str], root: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ssl_core import data, datasets, experiment
 from ssl_core.lab.__main__ import main
+from ssl_core.lab.page import build
 from ssl_core.lab.runs import records
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.tools import trained
@@ -104,7 +105,7 @@ def test_images_of_a_folder_that_is_gone_are_those_that_were_read_last(run, fold
     before = predict(run)
     shutil.rmtree(folder)
     after = predict(run)
-    assert "this folder is not there any more; its images are those that were read last" in capsys.readouterr().out
+    assert "this folder is not there any more; its images are those that were read last" in capsys.readouterr().err
     assert list(after.index) == list(before.index) and (after["confidence"] == before["confidence"]).all()
 
 
@@ -112,7 +113,10 @@ def test_moved_folder_is_read_as_new_images(run, folder, root, capsys):
     before = predict(run)
     folder.rename(folder.with_name("moved"))
     shutil.rmtree(root / "folders")
-    with pytest.raises(SystemExit, match="this folder is not there any more; give IMAGES=folder, where the images are now"):
+    with pytest.raises(
+        SystemExit,
+        match="this folder is not there any more, and nothing of it is kept; give IMAGES=folder, where the images are now",
+    ):
         predict(run)
     after = predict(run, "--images", folder.with_name("moved") / "unlabeled")
     assert len(after) == 50
@@ -151,3 +155,20 @@ def test_deep_images_are_read_by_the_scale_of_the_run(tmp_path):
     grey.save(tmp_path / "eight" / "dark.png")
     as_bytes = predict(tmp_path / "run", "--images", tmp_path / "eight")
     assert seen["confidence"].iloc[0] == pytest.approx(as_bytes["confidence"].iloc[0], abs=1e-5)
+
+
+def test_results_of_a_folder_that_is_gone_or_has_changed(run, folder, tmp_path):
+    found = records.read(run)
+    place = found.run.folder(tmp_path / "outputs")
+    shutil.copytree(run, place)
+    shutil.move(folder, folder.with_name("elsewhere"))
+    datasets.metadata.cache_clear()
+    (gone,) = records.read_all(tmp_path / "outputs")
+    assert gone.current and gone.has_todays_images
+    shutil.move(folder.with_name("elsewhere"), folder)
+    (folder / "unlabeled" / "30.png").unlink()
+    datasets.metadata.cache_clear()
+    (changed,) = records.read_all(tmp_path / "outputs")
+    assert not changed.current and not changed.has_todays_images
+    with pytest.raises(LookupError, match=r"1 are of the images, or the code, as they were before\): `make sweep` makes them"):
+        build.build(tmp_path / "outputs", str(folder))

@@ -32,7 +32,7 @@ def build(
     run_records = records.read_all(outputs)
     results = records.results(outputs, run_records)
     if records.comparable(results, data, draw).empty:
-        raise LookupError(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
+        raise LookupError(records.nothing_to_show(results, data, draw, outputs))
     if run_records:
         records.write_table(outputs / "results.csv", results)
     else:

@@ -67,6 +67,11 @@ class Record:
         return Run(**self.parameters)
 
     @property
+    def has_todays_images(self) -> bool:
+        """Whether its data set is as it was; True for a former record, which does not tell."""
+        return self.images.get("checksum", checksum := self.run.info.checksum) == checksum
+
+    @property
     def smoke(self) -> bool:
         """Whether it had a few steps only, so that its metrics mean nothing."""
         return bool(self.parameters.get("smoke"))
@@ -315,3 +320,10 @@ def comparable(
     rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names))
     plain = (results["label_noise"] == 0) & (results["fold"] == 0)
     return results[rows & (plain | variants) & results["current"].astype(bool)]
+
+
+def nothing_to_show(results: pd.DataFrame, data: str, draw: str, outputs: str | Path) -> str:
+    """Why no row of `results` is comparable, and what to do."""
+    outdated = ((results["data"] == data) & (results["draw"] == draw) & ~results["current"].astype(bool)).sum()
+    but = f" ({outdated} are of the images, or the code, as they were before)" if outdated else ""
+    return f"no finished run of data={data!r}, draw={draw!r} in {outputs}{but}: `make sweep` makes them"

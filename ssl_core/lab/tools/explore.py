@@ -123,9 +123,10 @@ class Explorer:
 
     def __init__(self, outputs: Path, data_name: str = "mnist", draw: str = "random"):
         draw = current_draw(draw)
-        runs = [record for record in records.read_all(outputs) if _is_plain(record, data_name, draw)]
+        found = records.read_all(outputs)
+        runs = [record for record in found if _is_plain(record, data_name, draw) and record.has_todays_images]
         if not runs:
-            raise LookupError(f"no finished run of data={data_name!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
+            raise LookupError(records.nothing_to_show(records.table(found), data_name, draw, outputs))
         self.outputs, self.images = outputs, data.load(data_name, files.DATA)
         runs.sort(key=lambda record: (order(record.row["recipe"]), record.row["n_labels"], record.row["seed"]))
         self.records = {_name(record): record for record in runs}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssl_core import data, datasets, experiment, graph
-from ssl_core.datasets import DataSetInfo, folder, tables
+from ssl_core.datasets import DataSetInfo, tables
 
 from ..runs import files, graph_cache, records, sweep
 from ..runs.progress import to_go
@@ -35,9 +35,15 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     name = trained.parameters["data"]
     if name in datasets.DATA_SETS:
         return _own(trained), []
-    info, arrays, problem = _today(name)
+    try:
+        info, arrays = datasets.load(name, files.DATA)
+    except ValueError:
+        if Path(name).is_dir():
+            raise
+        gone = "this folder is not there any more, and nothing of it is kept; give IMAGES=folder, where the images are now"
+        raise ValueError(f"data={name!r}: {gone}") from None
     same = trained.checksum == info.checksum if trained.checksum else records.is_current(trained.parameters, trained.fingerprint)
-    if same and not problem:
+    if same:
         return _own(trained), []
     if trained.kept is None:
         raise ValueError(f"data={name!r}: its images have changed since the run, and {OUTDATED}")
@@ -50,7 +56,7 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     tensor = trained.normalized(pixels)
     nothing = np.full(len(index), "", dtype=object)
     new = NewImages([info.files[i] for i in index], tensor, nothing, reader.far(tensor, pixels, nothing), [], [])
-    since = problem or f"its images have changed since the run: {info.n_images} to train with now"
+    since = f"its images have changed since the run: {info.n_images} to train with now"
     return new, [f"{name}: {since}. All are read as the run read its own; {had.sum()} had a label."]
 
 
@@ -67,15 +73,6 @@ def _own(trained: Trained) -> NewImages:
         far = (mass < graph.OUT_OF_DISTRIBUTION)[split.unlabeled].numpy()
     nothing = np.full(len(split.unlabeled), "", dtype=object)
     return NewImages([str(names[i]) for i in split.unlabeled.tolist()], images.x[split.unlabeled], nothing, far, [], [])
-
-
-def _today(name: str) -> tuple[DataSetInfo, dict[str, np.ndarray], str]:
-    """The folder `name` as it is now; or, if it is gone, as it was read last, and a text that says so."""
-    if Path(name).is_dir():
-        return *datasets.load(name, files.DATA), ""
-    if (kept := folder.last_kept(name, files.DATA)) is None:
-        raise ValueError(f"data={name!r}: this folder is not there any more; give IMAGES=folder, where the images are now")
-    return *kept, "this folder is not there any more; its images are those that were read last"
 
 
 def _as_trained(x: np.ndarray, info: DataSetInfo, trained: Trained) -> np.ndarray:
