@@ -81,6 +81,13 @@ def test_labels_of_a_withheld_fold_count_as_unlabeled(copied, digits):
     assert len(pd.read_csv(copied / "pseudo_labels.csv")) == len(digits.x) - RUN.n_labels * 4 // 5
 
 
+def test_run_with_a_label_of_every_image_has_no_other_to_classify(copied, digits):
+    damage_record(copied, run=dict(records.read(copied).parameters) | {"n_labels": len(digits.x)})
+    with pytest.raises(SystemExit, match="^predict: data='digits': the run had a label of every image; give IMAGES=folder$"):
+        call(copied)
+    assert not (copied / "pseudo_labels.csv").exists()
+
+
 def test_images_far_from_every_label_come_first(copied, digits, monkeypatch, capsys):
     """As if the run were one of `best`, and fifty images without a label like each other, but like no digit."""
     damage_record(copied, run=dict(records.read(copied).parameters) | {"recipe": "best"})

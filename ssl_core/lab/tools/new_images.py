@@ -11,6 +11,7 @@ from ssl_core.datasets.folder import decode_all
 from ssl_core.datasets.framing import SIZE, Framing
 from ssl_core.datasets.pixels import UnreadableImage, background, read_grey
 from ssl_core.datasets.scan import images_below
+from ssl_core.datasets.tables import counted
 from ssl_core.familiarity import LEAST, Familiarity
 
 from .trained import Trained
@@ -118,7 +119,8 @@ class Reader:
         n = len(images.names)
         counts = {change: sum(change in each for each in images.changes) for change in (EXCHANGED, FRAMED)}
         lines = [
-            f"{count} of {n} images were changed to look like those of training: {change} (column `changed`)."
+            f"{count} of {counted(n, 'image')} {'was' if count == 1 else 'were'} changed to look like those of training: "
+            f"{change} (column `changed`)."
             for change, count in counts.items()
             if count
         ]
@@ -126,9 +128,8 @@ class Reader:
             lines.append("Whether these images look like those of training can't be told: of those, too few are kept.")
         elif count := int(images.far.sum()):
             share = count / n
-            lines.append(
-                f"{count} images ({100 * share:.1f} %) are far from all training images: abstained on, however confident."
-            )
+            are = f"{counted(count, 'image')} ({100 * share:.1f} %) {'is' if count == 1 else 'are'}"
+            lines.append(f"{are} far from all training images: abstained on, however confident.")
             if share > MANY:
                 lines.append("As a whole, these images look unlike those of training: do not rely on the other answers either.")
         return lines
