@@ -110,6 +110,13 @@ def test_files_of_a_folder_that_are_left_out_are_counted(scans, tmp_path, capsys
     assert "predict: 1 image in " in capsys.readouterr().out
 
 
+def test_others_can_read_a_run_as_far_as_the_umask_lets_them(scans):
+    _, run = scans
+    modes = {path.name: path.stat().st_mode & 0o777 for path in run.iterdir()}
+    assert {"model.safetensors", "predictions.safetensors", "images.safetensors", "run.json"} <= set(modes)
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_confidence_has_five_digits(scans):
     _, run = scans
     predicted(run)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ssl_core import data, experiment, graph, train
+from ssl_core import data, datasets, experiment, graph, train
 from ssl_core.datasets import describe
 from ssl_core.graph import Neighbors
 from ssl_core.lab.__main__ import main
@@ -67,6 +67,19 @@ def test_new_images_are_classified_as_test_images_were(copied, finished, digits,
         assert row["confidence"] == pytest.approx(expected.values[i].item(), abs=2e-5)
 
 
+def test_run_without_its_training_images_says_what_it_cannot_tell(copied, digits, tmp_path, monkeypatch, capsys):
+    """As on a machine without network, to which the run alone was copied."""
+
+    def unreachable(*_):
+        raise datasets.DataError("no source of the images can be reached")
+
+    Image.fromarray(np.diag(np.full(28, 255, np.uint8))).save(tmp_path / "new.png")
+    monkeypatch.setattr(datasets, "load", unreachable)
+    call(copied, "--images", str(tmp_path))
+    assert "can't be told, nor are they changed: those are not here" in capsys.readouterr().out
+    assert list(pd.read_csv(copied / "predictions.csv")) == ["file", "label", "confidence", "abstain"]
+
+
 def test_own_unlabeled_images_come_least_confident_first(copied, digits):
     call(copied)
     table = pd.read_csv(copied / "pseudo_labels.csv")
@@ -83,7 +96,7 @@ def test_labels_of_a_withheld_fold_count_as_unlabeled(copied, digits):
 
 def test_run_with_a_label_of_every_image_has_no_other_to_classify(copied, digits):
     damage_record(copied, run=dict(records.read(copied).parameters) | {"n_labels": len(digits.x)})
-    with pytest.raises(SystemExit, match="^predict: data='digits': the run had a label of every image; give IMAGES=folder$"):
+    with pytest.raises(SystemExit, match=r"^predict: data='digits': the run had a label of every image; give IMAGES=folder$"):
         call(copied)
     assert not (copied / "pseudo_labels.csv").exists()
 

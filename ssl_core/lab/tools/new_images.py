@@ -124,7 +124,11 @@ class Reader:
             for change, count in counts.items()
             if count
         ]
-        if images.far is None:
+        if self.trained.sample is None:
+            lines.append(
+                "Whether these images look like those of training can't be told, nor are they changed: those are not here."
+            )
+        elif images.far is None:
             lines.append("Whether these images look like those of training can't be told: of those, too few are kept.")
         elif count := int(images.far.sum()):
             share = count / n

@@ -61,13 +61,16 @@ class Trained:
 
     @cached_property
     def sample(self) -> np.ndarray | None:
-        """A random sample of the training images, bytes (N, C, 28, 28); None if they are those of a folder that is not kept."""
+        """A random sample of the training images, bytes (N, C, 28, 28); None if they are not kept, or cannot be fetched."""
         if self.kept is not None:
             return self.kept.sample
         name = self.parameters["data"]
         if name not in datasets.DATA_SETS:
             return None
-        x = datasets.load(name, files.DATA)[1]["x"]
+        try:
+            x = datasets.load(name, files.DATA)[1]["x"]
+        except datasets.DataError:  # the run alone was copied to a machine without network
+            return None
         return x[np.random.default_rng(0).permutation(len(x))[: 2 * MOST]]
 
 
