@@ -1,5 +1,6 @@
 """A run of a folder that has changed since, and its network as ONNX, read without PyTorch."""
 
+import json
 import runpy
 import shutil
 import sys
@@ -108,6 +109,15 @@ def test_files_of_a_folder_that_are_left_out_are_counted(scans, tmp_path, capsys
     shutil.copy(folder / "unlabeled" / "50.png", tmp_path / "one")
     predicted(run, "--images", tmp_path / "one", table="predictions.csv")
     assert "predict: 1 image in " in capsys.readouterr().out
+
+
+def test_runs_of_a_former_folder_are_said_to_be_there(scans, tmp_path):
+    folder, run = scans
+    place = shutil.copytree(run, tmp_path / "outputs" / "scans" / "supervised" / "m20" / "seed0")
+    record = json.loads((place / "run.json").read_text())
+    (place / "run.json").write_text(json.dumps(record | {"fingerprint": "of other images"}))
+    with pytest.raises(SystemExit, match=r"^results: 1 finished run of data='.*', .*, but not of today's images or code: "):
+        main(["results", "--outputs", str(tmp_path / "outputs"), "--data", str(folder)])
 
 
 def test_others_can_read_a_run_as_far_as_the_umask_lets_them(scans):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ssl_core.datasets import check_name
+from ssl_core.datasets.tables import counted
 
 from ..runs import files, records
 from ..runs.notebook import FOLDER, RESULTS, Execution, parameter_names
@@ -32,7 +33,7 @@ def build(
     run_records = records.read_all(outputs)
     results = records.results(outputs, run_records)
     if records.comparable(results, data, draw).empty:
-        raise LookupError(f"no finished run of data={data!r}, draw={draw!r} in {outputs}: `make sweep` makes them")
+        raise LookupError(_none(int(((results["data"] == data) & (results["draw"] == draw)).sum()), data, draw, outputs))
     if run_records:
         records.write_table(outputs / "results.csv", results)
     else:
@@ -42,6 +43,14 @@ def build(
     page = executed.with_suffix(".html")
     files.write_atomically(page, html.as_page(executed))
     print(f"{len(results)} run{'s' * (len(results) != 1)} in {outputs / 'results.csv'}; the page is {page}")
+
+
+def _none(former: int, data: str, draw: str, outputs: Path) -> str:
+    """That no run can be shown; `former` is the number of those that can no more, as after a change of a folder."""
+    runs = f"data={data!r}, draw={draw!r} in {outputs}"
+    if not former:
+        return f"no finished run of {runs}: `make sweep` makes them"
+    return f"{counted(former, 'finished run')} of {runs}, but not of today's images or code: `make sweep` repeats them"
 
 
 def read_settings(text: str, notebook: Path) -> dict[str, float]:
