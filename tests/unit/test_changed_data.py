@@ -127,6 +127,15 @@ def test_others_can_read_a_run_as_far_as_the_umask_lets_them(scans):
     assert len(set(modes.values())) == 1, modes
 
 
+def test_pages_that_are_not_read_are_told(scans, tmp_path, capsys):
+    _, run = scans
+    page = Image.new("L", (28, 28), 9)
+    for name in ("a.tif", "b.tif"):
+        page.save(tmp_path / name, save_all=True, append_images=[page, page])
+    predicted(run, "--images", tmp_path, table="predictions.csv")
+    assert "predict: a.tif and 1 more: 3 pages: the first is used.\n" in capsys.readouterr().out
+
+
 def test_confidence_has_five_digits(scans):
     _, run = scans
     predicted(run)

@@ -1,13 +1,13 @@
 """New images for a finished run: read as those of training were, put into their frame where it is known, and compared."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from ssl_core.datasets.folder import decode_all
+from ssl_core.datasets.folder import read_all
 from ssl_core.datasets.framing import SIZE, Framing
 from ssl_core.datasets.pixels import UnreadableImage, background, read_grey
 from ssl_core.datasets.scan import images_below
@@ -33,6 +33,7 @@ class NewImages:
     changes: np.ndarray  # (N,), texts: what was changed to make an image like those of training; '' if nothing was
     far: np.ndarray | None  # (N,), which are unlike all training images; None if these are too few to tell, or gone
     skipped: list[tuple[str, str]]  # files that are left out, and why
+    notes: list[tuple[str, str]] = field(default_factory=list)  # files that are not used whole, and what of them is not
 
 
 class Reader:
@@ -57,9 +58,12 @@ class Reader:
             raise ValueError(f"IMAGES={str(folder)!r}: must be a folder of images")
         names, skipped = images_below(folder)
         pixels: dict[str, np.ndarray] = {}
-        for name, result in zip(names, decode_all([folder / name for name in names], self.trained.scale), strict=True):
+        notes = []
+        for name, result in zip(names, read_all([folder / name for name in names]), strict=True):
             try:
-                pixels[name], _ = result.result()
+                frame = result.result()
+                pixels[name] = frame.pixels(self.trained.scale)
+                notes += [(name, text) for text in frame.notes]
             except UnreadableImage as error:
                 skipped.append((name, str(error)))
         if not pixels:
@@ -67,7 +71,7 @@ class Reader:
         plain = self.trained.as_trained(np.stack(list(pixels.values())))
         changed, changes = self._put_right(plain, [folder / name for name in pixels])
         x = self.trained.normalized(changed)
-        return NewImages(list(pixels), x, changes, self.far(x, changed, changes), skipped)
+        return NewImages(list(pixels), x, changes, self.far(x, changed, changes), skipped, notes)
 
     def far(self, x: Tensor, pixels: np.ndarray, changes: np.ndarray) -> np.ndarray | None:
         """Which (N,) of the images are unlike those of training; None if that can't be known."""
@@ -115,10 +119,11 @@ class Reader:
             yield i, found[at][1]
 
     def sentences(self, images: NewImages) -> list[str]:
-        """What was changed and what is unlike the training images, in sum."""
+        """What was not used, what was changed and what is unlike the training images, in sum."""
         n = len(images.names)
         counts = {change: sum(change in each for each in images.changes) for change in (EXCHANGED, FRAMED)}
-        lines = [
+        lines = [f"{several(names)}: {text}." for text, names in by_text(images.notes).items()]
+        lines += [
             f"{count} of {counted(n, 'image')} {'was' if count == 1 else 'were'} changed to look like those of training: "
             f"{change} (column `changed`)."
             for change, count in counts.items()
@@ -137,6 +142,19 @@ class Reader:
             if share > MANY:
                 lines.append("As a whole, these images look unlike those of training: do not rely on the other answers either.")
         return lines
+
+
+def by_text(told: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The files of which the same is told."""
+    files: dict[str, list[str]] = {}
+    for file, text in told:
+        files.setdefault(text, []).append(file)
+    return files
+
+
+def several(names: Sequence[str]) -> str:
+    """`a.png and 2 more`."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _is_light(image: np.ndarray) -> bool:

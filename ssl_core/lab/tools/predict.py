@@ -23,7 +23,7 @@ from ..runs import files, graph_cache, records, sweep
 from ..runs.progress import to_go
 from ..runs.spec import Run
 from ..studies import intervals
-from .new_images import NewImages, Reader
+from .new_images import NewImages, Reader, by_text, several
 from .portable import export
 from .trained import OUTDATED, Trained, load
 
@@ -189,14 +189,10 @@ def command(args: argparse.Namespace) -> None:
 
 def _left_out(skipped: Sequence[tuple[str, str]]) -> Iterator[str]:
     """The files that are left out, and why; those of an ending that is not read, as a number and one of them."""
-    others: dict[str, list[str]] = {}
-    for file, reason in skipped:
-        if Path(file).suffix.lower() in FORMATS:
-            yield f"{file}: {reason}"
-        else:
-            others.setdefault(reason, []).append(file)
-    for reason, names in others.items():
-        yield f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
+    images = [Path(file).suffix.lower() in FORMATS for file, _ in skipped]
+    yield from (f"{file}: {reason}" for (file, reason), image in zip(skipped, images, strict=True) if image)
+    others = by_text([each for each, image in zip(skipped, images, strict=True) if not image])
+    yield from (f"{several(names)}: {reason}" for reason, names in others.items())
 
 
 def _far_sentence(far: np.ndarray) -> str:
