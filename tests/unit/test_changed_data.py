@@ -170,5 +170,7 @@ def test_results_of_a_folder_that_is_gone_or_has_changed(run, folder, tmp_path):
     datasets.metadata.cache_clear()
     (changed,) = records.read_all(tmp_path / "outputs")
     assert not changed.current and not changed.has_todays_images
-    with pytest.raises(LookupError, match=r"1 are of the images, or the code, as they were before\): `make sweep` makes them"):
+    with pytest.raises(
+        LookupError, match="^1 finished run of data=.*, but not of today's images or code: `make sweep` repeats them"
+    ):
         build.build(tmp_path / "outputs", str(folder))

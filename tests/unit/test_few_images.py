@@ -220,6 +220,13 @@ def test_the_band_of_a_forecast_is_that_of_its_test_images():
     assert few.get_title().endswith("(40 test images)") and many.get_title().endswith("(10,000 test images)")
 
 
+def test_one_test_image_is_spoken_of_as_one():
+    runs = pd.DataFrame([("best", 10, 0, 0.0, 1)], columns=["recipe", "n_labels", "seed", "accuracy", "n_test"])
+    said = learning_curve.sentences(curve := learning_curve.curve(runs.assign(nll=0.1, seconds=1.0)))
+    assert "on the 1 test image, which is evaluated once" in said and "One image counts 100 points" in said
+    assert "With 1 test image, one counts 100 points" in learning_curve.verdict(curve)
+
+
 def test_runs_with_different_test_images_are_not_compared_in_silence():
     rows = [("best", 10, 0, 0.9, 20), ("best", 20, 0, 0.95, 40)]
     runs = pd.DataFrame(rows, columns=["recipe", "n_labels", "seed", "accuracy", "n_test"]).assign(nll=0.1, seconds=1.0)

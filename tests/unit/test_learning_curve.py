@@ -84,4 +84,4 @@ def test_a_recommendation_from_few_test_images_says_what_one_of_them_counts():
     curve = learning_curve.curve(results([("best", n, 0, 1.0) for n in (10, 20)]).assign(n_test=20))
     said = learning_curve.verdict(curve)
     assert "**M = 10**; it reaches 100.00 %, and 20 labels 100.00 %." in said
-    assert said.endswith("One of the 20 test images counts 5 points: so few hardly show such a step.")
+    assert said.endswith("With 20 test images, one counts 5 points: so few hardly show such a step.")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ssl_core import data, experiment, graph, train
+from ssl_core import data, datasets, experiment, graph, train
 from ssl_core.datasets import describe
 from ssl_core.graph import Neighbors
 from ssl_core.lab.__main__ import main
@@ -70,6 +70,19 @@ def test_new_images_are_classified_as_test_images_were(copied, finished, digits,
         assert row["confidence"] == pytest.approx(expected.values[i].item(), abs=2e-5)
 
 
+def test_run_without_its_training_images_says_what_it_cannot_tell(copied, digits, tmp_path, monkeypatch, capsys):
+    """As on a machine without network, to which the run alone was copied."""
+
+    def unreachable(*_):
+        raise datasets.DataError("no source of the images can be reached")
+
+    Image.fromarray(np.diag(np.full(28, 255, np.uint8))).save(tmp_path / "new.png")
+    monkeypatch.setattr(datasets, "load", unreachable)
+    call(copied, "--images", str(tmp_path))
+    assert "can't be told, nor are they changed: those are not here" in capsys.readouterr().out
+    assert list(pd.read_csv(copied / "predictions.csv")) == ["file", "label", "confidence", "abstain"]
+
+
 def test_own_unlabeled_images_come_least_confident_first(copied, digits):
     call(copied)
     table = pd.read_csv(copied / "pseudo_labels.csv")
@@ -82,6 +95,13 @@ def test_labels_of_a_withheld_fold_count_as_unlabeled(copied, digits):
     damage_record(copied, run=dict(records.read(copied).parameters) | {"fold": 1})
     call(copied)
     assert len(pd.read_csv(copied / "pseudo_labels.csv")) == len(digits.x) - RUN.n_labels * 4 // 5
+
+
+def test_run_with_a_label_of_every_image_has_no_other_to_classify(copied, digits):
+    damage_record(copied, run=dict(records.read(copied).parameters) | {"n_labels": len(digits.x)})
+    with pytest.raises(SystemExit, match=r"^predict: data='digits': the run had a label of every image; give IMAGES=folder$"):
+        call(copied)
+    assert not (copied / "pseudo_labels.csv").exists()
 
 
 def test_images_far_from_every_label_come_first(copied, digits, monkeypatch, capsys):
@@ -141,7 +161,7 @@ def test_files_are_read_without_pytorch_as_they_are_here(copied, digits, tmp_pat
     program = Path(trained_runs.__file__).with_name("read_with_onnx.py")
     command = [sys.executable, str(program), str(tmp_path / "digits.onnx"), *(str(folder / name) for name in unchanged.index)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines()
-    assert len(printed) == len(unchanged) >= 12 and len(program.read_text().splitlines()) <= 25
+    assert len(printed) == len(unchanged) >= 12 and len(program.read_text().splitlines()) <= 35
     for line, (name, row) in zip(printed, unchanged.iterrows(), strict=True):
         file, label, confidence = line.split("\t")
         assert Path(file).name == name and label == row["label"]
@@ -186,7 +206,7 @@ def test_incomplete_run_is_named(copied, harm, message):
         (("--target", "most"), "TARGET='most': must be a number above 0, to 1"),
         (("--images", "no/such/folder"), "IMAGES='.*no/such/folder': must be a folder of images"),
         (("--images", "tests"), "IMAGES='.*tests': no image that can be read among "),
-        (("--onnx", "tests"), "ONNX='.*tests': must be the name of a file, not of a folder"),
+        (("--onnx", "tests"), "ONNX='.*tests': must be the name of a file that ends in .onnx"),
         (("--images", "~no-such-user/x"), "IMAGES='~no-such-user/x': must be a path without ~"),
         (("--onnx", "/proc/nowhere/model.onnx"), "ONNX='/proc/nowhere': must be a folder that can be written to"),
     ],

@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
+from safetensors.numpy import save as arrays_as_bytes
+from safetensors.torch import save as tensors_as_bytes
 
 from ssl_core import datasets, familiarity, recipes
 from ssl_core.data import Task
 from ssl_core.datasets import DataError
+from ssl_core.datasets.tables import counted
 from ssl_core.experiment import Result
 
 from . import files
@@ -101,8 +102,10 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
     check_trained(run, task, result)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.cpu().contiguous() for name, tensor in training.model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
-    save_file({"probabilities": trained.probabilities.contiguous(), "right": trained.correct}, folder / "predictions.safetensors")
+    predictions = {"probabilities": trained.probabilities.contiguous(), "right": trained.correct}
+    # Not by safetensors' own save_file: nobody else could read its files, whatever the umask.
+    files.write_atomically(folder / "model.safetensors", tensors_as_bytes(weights))
+    files.write_atomically(folder / "predictions.safetensors", tensors_as_bytes(predictions))
     if run.info.files:
         assert task.split is not None  # of a run
         _keep_images(folder / IMAGES, run, task.split.labeled.numpy())
@@ -153,7 +156,7 @@ def _keep_images(path: Path, run: Run, labeled: np.ndarray) -> None:
     x = datasets.load(run.data)[1]["x"]
     sample = x[np.random.default_rng(0).permutation(len(x))[: 2 * familiarity.MOST]]
     names = json.dumps([run.info.files[i] for i in labeled])
-    save_arrays({"sample": sample, "digests": digests(x[labeled])}, path, {"labeled": names})
+    files.write_atomically(path, arrays_as_bytes({"sample": sample, "digests": digests(x[labeled])}, {"labeled": names}))
 
 
 def kept_images(folder: Path) -> KeptImages | None:
@@ -324,6 +327,7 @@ def comparable(
 
 def nothing_to_show(results: pd.DataFrame, data: str, draw: str, outputs: str | Path) -> str:
     """Why no row of `results` is comparable, and what to do."""
-    outdated = ((results["data"] == data) & (results["draw"] == draw) & ~results["current"].astype(bool)).sum()
-    but = f" ({outdated} are of the images, or the code, as they were before)" if outdated else ""
-    return f"no finished run of data={data!r}, draw={draw!r} in {outputs}{but}: `make sweep` makes them"
+    former, runs = ((results["data"] == data) & (results["draw"] == draw)).sum(), f"data={data!r}, draw={draw!r} in {outputs}"
+    if not former:
+        return f"no finished run of {runs}: `make sweep` makes them"
+    return f"{counted(former, 'finished run')} of {runs}, but not of today's images or code: `make sweep` repeats them"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ssl_core.datasets import describe
+from ssl_core.datasets.tables import counted
 
 from ..runs.records import Record
 from ..runs.spec import Run
@@ -28,10 +29,11 @@ def scope_sentence(results: Results) -> str:
     """The number of smoke runs, and of finished runs that are not comparable, Markdown; "" if none."""
     sentences = []
     if n_smoke := sum(record.smoke for record in results.records):
-        sentences.append(f"**{n_smoke} of these are smoke runs of a few steps: their metrics mean nothing.**")
+        are, metrics = ("are smoke runs", "their metrics") if n_smoke > 1 else ("is a smoke run", "its metrics")
+        sentences.append(f"**{n_smoke} of these {are} of a few steps: {metrics} mean nothing.**")
     if results.left_out:
         reasons = "of other data, selections, recipes or code, or with label noise or withheld folds"
-        sentences.append(f"*Not counted here: {results.left_out} other runs ({reasons}).*")
+        sentences.append(f"*Not counted here: {counted(results.left_out, 'other run')} ({reasons}).*")
     return "\n\n".join(sentences)
 
 

@@ -151,13 +151,19 @@ def sentences(curve: pd.DataFrame) -> str:
 def _tested(curve: pd.DataFrame) -> str:
     """The number of test images, what so few can show, and that not all runs had the same."""
     n, counts = n_test(curve), set(curve["n_test"])
-    said = [f"All accuracies are on the {words.tested(counts)}, which are evaluated once, after training."]
+    are = "is" if counts == {1} else "are"
+    said = [f"All accuracies are on the {words.tested(counts)}, which {are} evaluated once, after training."]
     if len(counts) > 1:
         said.append("**Not all runs had the same test images:** compare their accuracies with care.")
     if n < FEW_IMAGES:
         low = 100 * intervals.proportion(n, n)[0]
-        said.append(f"One image counts {100 / n:.2g} points, and the 95 % interval of a perfect score begins at {low:.1f} %.")
+        said.append(f"One image counts {_points(n)} points, and the 95 % interval of a perfect score begins at {low:.1f} %.")
     return " ".join(said)
+
+
+def _points(n: int) -> str:
+    """What one of `n` test images counts, in points of accuracy: `100`, `33`, `0.25`."""
+    return f"{float(f'{100 / n:.2g}'):g}"
 
 
 def _match(curve: pd.DataFrame) -> list[str]:
@@ -192,7 +198,7 @@ def verdict(curve: pd.DataFrame) -> str:
     rule = f"The smallest M beyond which no larger one gains more than {100 * WORTH:g} points per doubling of the labels:"
     taste = "This threshold is a matter of taste: if mistakes cost you more, label more."
     if 1 / (n := n_test(curve)) > WORTH:
-        taste += f" One of the {words.tested([n])} counts {100 / n:.2g} points: so few hardly show such a step."
+        taste += f" With {words.tested([n])}, one counts {_points(n)} points: so few hardly show such a step."
     return "\n\n".join([rule, "\n".join(lines), taste])
 
 

@@ -1,7 +1,7 @@
 """New images for a finished run: read as those of training were, put into their frame where it is known, and compared."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from ssl_core.datasets.folder import read_all
 from ssl_core.datasets.framing import SIZE, Framing
 from ssl_core.datasets.pixels import UnreadableImage, background, read_grey
 from ssl_core.datasets.scan import images_below
+from ssl_core.datasets.tables import counted
 from ssl_core.familiarity import LEAST, Familiarity
 
 from .trained import Trained
@@ -32,7 +33,7 @@ class NewImages:
     changes: np.ndarray  # (N,), texts: what was changed to make an image like those of training; '' if nothing was
     far: np.ndarray | None  # (N,), which are unlike all training images; None if these are too few to tell, or gone
     skipped: list[tuple[str, str]]  # files that are left out, and why
-    notes: list[tuple[str, str]]  # what of other files is not used
+    notes: list[tuple[str, str]] = field(default_factory=list)  # files that are not used whole, and what of them is not
 
 
 class Reader:
@@ -65,7 +66,7 @@ class Reader:
                 skipped.append((name, str(error)))
                 continue
             pixels[name] = frame.pixels(self.trained.scale)
-            notes += [(name, note) for note in frame.notes]
+            notes += [(name, text) for text in frame.notes]
         if not pixels:
             raise ValueError(f"IMAGES={str(folder)!r}: no image that can be read among {len(skipped)} files")
         plain = self.trained.as_trained(np.stack(list(pixels.values())))
@@ -119,23 +120,39 @@ class Reader:
             yield i, found[at][1]
 
     def sentences(self, images: NewImages) -> list[str]:
-        """What was changed and what is unlike the training images, in sum."""
+        """What was not used, what was changed and what is unlike the training images, in sum."""
         n = len(images.names)
         counts = {change: sum(change in each for each in images.changes) for change in (EXCHANGED, FRAMED)}
-        made = ", ".join(f"{change} ({count})" for change, count in counts.items() if count)
-        lines = (
-            [f"{(images.changes != '').sum()} of {n} images were changed to look like those of training: {made}"] if made else []
-        )
-        if images.far is None:
+        lines = [f"{several(names)}: {text}." for text, names in by_text(images.notes).items()]
+        if made := ", ".join(f"{change} ({count})" for change, count in counts.items() if count):
+            changed = sum(images.changes != "")
+            lines.append(f"{changed} of {counted(n, 'image')} changed to look like those of training: {made}.")
+        if self.trained.sample is None:
+            lines.append(
+                "Whether these images look like those of training can't be told, nor are they changed: those are not here."
+            )
+        elif images.far is None:
             lines.append("Whether these images look like those of training can't be told: of those, too few are kept.")
         elif count := int(images.far.sum()):
             share = count / n
-            lines.append(
-                f"{count} images ({100 * share:.1f} %) are far from all training images: abstained on, however confident."
-            )
+            are = f"{counted(count, 'image')} ({100 * share:.1f} %) {'is' if count == 1 else 'are'}"
+            lines.append(f"{are} far from all training images: abstained on, however confident.")
             if share > MANY:
                 lines.append("As a whole, these images look unlike those of training: do not rely on the other answers either.")
         return lines
+
+
+def by_text(told: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The files of which the same is told."""
+    files: dict[str, list[str]] = {}
+    for file, text in told:
+        files.setdefault(text, []).append(file)
+    return files
+
+
+def several(names: Sequence[str]) -> str:
+    """`a.png and 2 more`."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _is_light(image: np.ndarray) -> bool:

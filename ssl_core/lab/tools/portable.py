@@ -16,6 +16,11 @@ FRAMING = (
     "the rest filled with the median colour of the border of the resized image"
 )
 
+SCALE = (
+    "the values that become 0 and 255, after resizing, of images with more than 8 bits a pixel; "
+    "null: the lowest and the highest of each such image"
+)
+
 
 class Portable(nn.Module):
     """From pixels in [0, 1], (N, C, 28, 28), to class probabilities: the network, with what comes before and after it."""
@@ -44,7 +49,7 @@ def contract(trained: Trained) -> dict[str, str]:
         "range": "0 to 1: bytes divided by 255; not normalised, light and dark as in the image file",
         "channels": "RGB" if colored else "grey: (299 R + 587 G + 114 B) / 1000, ITU-R 601-2, rounded to a byte",
         "framing": FRAMING,
-        "scale": json.dumps(trained.scale or [0, 255]) + ": the values of an image file that become 0 and 255",
+        "scale": json.dumps(trained.scale) + f": {SCALE}",
         "light_and_dark": f"exchanged inside: {'yes' if trained.inverted else 'no'}; backgrounds must be as in training",
         "test_time_augmentation": "none; `make predict` averages over distorted views too",
         "network": f"the report's, {sum(weight.numel() for weight in trained.model.parameters())} parameters",
@@ -58,8 +63,10 @@ def export(trained: Trained, path: Path) -> None:
     """Writes the network as ONNX: from `pixels` (N, C, 28, 28) in [0, 1] to `probabilities` (N, n_classes).
 
     Its metadata are the `contract`. The test-time augmentation is not part of it. Raises ValueError for a path that can't be
-    written, or without the package onnx.
+    written or does not end in .onnx, which could be an image or a part of a run, or without the package onnx.
     """
+    if path.suffix.lower() != ".onnx":
+        raise ValueError(f"ONNX={str(path)!r}: must be the name of a file that ends in .onnx")
     if path.is_dir():
         raise ValueError(f"ONNX={str(path)!r}: must be the name of a file, not of a folder")
     files.writable("ONNX", path.parent)

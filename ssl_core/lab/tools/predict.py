@@ -6,6 +6,7 @@ the run had no label. With ONNX=file it also writes the network for programs wit
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import torch
 from torch import Tensor
 
 from ssl_core import data, datasets, experiment, graph
-from ssl_core.datasets import DataSetInfo, tables
+from ssl_core.datasets import DataSetInfo, folder, tables
+from ssl_core.datasets.pixels import FORMATS, UnreadableImage
+from ssl_core.datasets.tables import counted
 
 from ..runs import files, graph_cache, records, sweep
 from ..runs.progress import to_go
 from ..runs.spec import Run
 from ..studies import intervals
-from .new_images import NewImages, Reader
+from .new_images import NewImages, Reader, by_text, several
 from .portable import export
 from .trained import OUTDATED, Trained, load
 
@@ -34,7 +37,7 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     """
     name = trained.parameters["data"]
     if name in datasets.DATA_SETS:
-        return _own(trained), []
+        return _own(trained, ())
     try:
         info, arrays = datasets.load(name, files.DATA)
     except ValueError:
@@ -44,10 +47,12 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
         raise ValueError(f"data={name!r}: {gone}") from None
     same = trained.checksum == info.checksum if trained.checksum else records.is_current(trained.parameters, trained.fingerprint)
     if same:
-        return _own(trained), []
+        return _own(trained, info.skipped)
     if trained.kept is None:
         raise ValueError(f"data={name!r}: its images have changed since the run, and {OUTDATED}")
     x = _as_trained(arrays["x"], info, trained)
+    if info.scale not in (None, trained.scale):
+        x = _read_again(name, info, trained)
     had = np.isin(np.array(info.files), trained.kept.labeled) | np.isin(records.digests(x), trained.kept.digests)
     index = np.flatnonzero(~had)
     if not len(index):
@@ -55,30 +60,50 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     reader, pixels = Reader(trained), x[index]
     tensor = trained.normalized(pixels)
     nothing = np.full(len(index), "", dtype=object)
-    new = NewImages([info.files[i] for i in index], tensor, nothing, reader.far(tensor, pixels, nothing), [], [])
+    far = reader.far(tensor, pixels, nothing)
+    new = NewImages([info.files[i] for i in index], tensor, nothing, far, list(info.skipped))
     since = f"its images have changed since the run: {info.n_images} to train with now"
-    return new, [f"{name}: {since}. All are read as the run read its own; {had.sum()} had a label."]
+    changed = f"{name}: {since}. All are read as the run read its own; {had.sum()} had a label."
+    return new, [changed, *reader.sentences(new)]
 
 
-def _own(trained: Trained) -> NewImages:
-    """The unlabelled images of a run whose data set has not changed; `far` by the graph, if its recipe has one."""
+def _own(trained: Trained, skipped: Sequence[tuple[str, str]]) -> tuple[NewImages, list[str]]:
+    """As `unlabeled`, for a run whose data set has not changed; `far` by the graph, if its recipe has one."""
     run = Run(**trained.parameters)
     images = data.load(run.data, files.DATA)
     neighbors = graph_cache.for_run(run, images)
     split = experiment.prepare(images, run.labeling, run.settings, neighbors).split
     assert split is not None  # of a task that was prepared
-    names, far = run.info.files or range(len(images.x)), None
+    if not len(split.unlabeled):
+        raise ValueError(f"data={run.data!r}: the run had a label of every image; give IMAGES=folder")
+    names, far, told = run.info.files or range(len(images.x)), None, []
     if neighbors and run.settings.pretraining:
         mass = graph.label_mass(neighbors, split.labeled, images.y[split.labeled])
         far = (mass < graph.OUT_OF_DISTRIBUTION)[split.unlabeled].numpy()
+        told = [_far_sentence(far)]
     nothing = np.full(len(split.unlabeled), "", dtype=object)
-    return NewImages([str(names[i]) for i in split.unlabeled.tolist()], images.x[split.unlabeled], nothing, far, [], [])
+    own = [str(names[i]) for i in split.unlabeled.tolist()]
+    return NewImages(own, images.x[split.unlabeled], nothing, far, list(skipped)), told
 
 
 def _as_trained(x: np.ndarray, info: DataSetInfo, trained: Trained) -> np.ndarray:
     """The images (N, C, 28, 28) of a data set, bytes, as the run was trained on such images."""
     decoded = np.broadcast_to(255 - x if info.inverted else x, (len(x), 3, *x.shape[2:]))
     return trained.as_trained(np.ascontiguousarray(decoded.transpose(0, 2, 3, 1)))
+
+
+def _read_again(name: str, info: DataSetInfo, trained: Trained) -> np.ndarray:
+    """The training images of the folder `name`, as `_as_trained`, but by the scale of the run.
+
+    Images with more than 8 bits a pixel share one scale, which one new image can change. Raises ValueError if they are gone.
+    """
+    pixels = []
+    for file, result in zip(info.files, folder.read_all([Path(name) / file for file in info.files]), strict=True):
+        try:
+            pixels.append(result.result().pixels(trained.scale))
+        except UnreadableImage as error:
+            raise ValueError(f"data={name!r}: {file}: must be there to be read, by the run's scale ({error})") from None
+    return trained.as_trained(np.stack(pixels))
 
 
 def table(trained: Trained, images: NewImages, threshold: float) -> pd.DataFrame:
@@ -91,7 +116,7 @@ def table(trained: Trained, images: NewImages, threshold: float) -> pd.DataFrame
     columns = {
         "file": images.names,
         "label": [trained.classes[c] for c in label.tolist()],
-        "confidence": confidence.double().numpy().round(5),
+        "confidence": confidence.numpy().astype(float).round(5),  # of float32, a table shows digits that are none
     }
     if images.far is not None:
         abstain = abstain | images.far
@@ -133,8 +158,10 @@ def command(args: argparse.Namespace) -> None:
     if not isinstance(target, float) or not 0 < target <= 1:
         raise ValueError(f"TARGET={args.target!r}: must be a number above 0, to 1")
     trained = load(place)
+    files.writable("RUN", place)
     if args.onnx:
-        export(trained, files.expanded("ONNX", args.onnx))
+        export(trained, onnx := files.expanded("ONNX", args.onnx))
+        print(f"predict: the network is in {onnx}")
     threshold = intervals.threshold(trained.confidence, trained.correct, target)
     if args.images:
         reader = Reader(trained)
@@ -143,23 +170,26 @@ def command(args: argparse.Namespace) -> None:
     else:
         images, told = unlabeled(trained)
         rows, path = review_order(table(trained, images, threshold.value)), place / "pseudo_labels.csv"
-        told += _far_sentence(rows)
     tables.write(path, list(rows.columns), rows.to_dict("records"))
-    for file, reason in images.skipped:
-        print(f"left out: {file}: {reason}")
-    for file, note in images.notes:
-        print(f"{file}: {note}")
-    print(f"predict: {len(rows)} images in {path}, {len(images.skipped)} files left out")
+    for line in _left_out(images.skipped):
+        print(f"left out: {line}")
+    print(f"predict: {counted(len(rows), 'image')} in {path}, {counted(len(images.skipped), 'file')} left out")
     for sentence in [*told, _abstained(rows, threshold)]:
         print(f"predict: {sentence}")
 
 
-def _far_sentence(rows: pd.DataFrame) -> list[str]:
-    if "far" not in rows:
-        return []
-    far = (rows["far"] == "yes").sum()
-    meaning = "; they may belong to no class, or to a variant that no label shows, whatever the confidence" if far else ""
-    return [f"{far} images ({100 * far / len(rows):.1f} %) are far from every label in the graph{meaning}."]
+def _left_out(skipped: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The files that are left out, and why; those of an ending that is not read, as a number and one of them."""
+    images = [Path(file).suffix.lower() in FORMATS for file, _ in skipped]
+    yield from (f"{file}: {reason}" for (file, reason), image in zip(skipped, images, strict=True) if image)
+    others = by_text([each for each, image in zip(skipped, images, strict=True) if not image])
+    yield from (f"{several(names)}: {reason}" for reason, names in others.items())
+
+
+def _far_sentence(far: np.ndarray) -> str:
+    meaning = "; they may belong to no class, or to a variant that no label shows, whatever the confidence" if far.any() else ""
+    are = f"{counted(int(far.sum()), 'image')} ({100 * far.mean():.1f} %) {'is' if far.sum() == 1 else 'are'}"
+    return f"{are} far from every label in the graph{meaning}."
 
 
 def _abstained(rows: pd.DataFrame, threshold: intervals.Threshold) -> str:
