@@ -170,7 +170,6 @@ def test_results_of_a_folder_that_is_gone_or_has_changed(run, folder, tmp_path):
     datasets.metadata.cache_clear()
     (changed,) = records.read_all(tmp_path / "outputs")
     assert not changed.current and not changed.has_todays_images
-    with pytest.raises(
-        LookupError, match="^1 finished run of data=.*, but not of today's images or code: `make sweep` repeats them"
-    ):
+    message = r"^1 finished run of data=.*, but not of today's images or code: `make sweep` repeats them"
+    with pytest.raises(LookupError, match=message):
         build.build(tmp_path / "outputs", str(folder))

@@ -327,7 +327,10 @@ def comparable(
 
 def nothing_to_show(results: pd.DataFrame, data: str, draw: str, outputs: str | Path) -> str:
     """Why no row of `results` is comparable, and what to do."""
-    former, runs = ((results["data"] == data) & (results["draw"] == draw)).sum(), f"data={data!r}, draw={draw!r} in {outputs}"
+    former, runs = (
+        int(((results["data"] == data) & (results["draw"] == draw)).sum()),
+        f"data={data!r}, draw={draw!r} in {outputs}",
+    )
     if not former:
         return f"no finished run of {runs}: `make sweep` makes them"
     return f"{counted(former, 'finished run')} of {runs}, but not of today's images or code: `make sweep` repeats them"
