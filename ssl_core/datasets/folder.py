@@ -20,9 +20,9 @@ from .checks import MOST_CLASSES
 from .info import DataSetInfo
 from .machine import cores, digest
 from .pixels import SIDE, Frame, UnreadableImage, decode, grey, looks, read_frame, scale_of
-from .scan import LAYOUT, Unusable, scan
+from .scan import LAYOUT, Unusable, all_left_out, brief, scan
 from .store import Arrays
-from .walk import WHOLE, Listing, by_ending, printable
+from .walk import WHOLE, Listing, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
 TELL_EVERY = 5  # seconds between two lines of progress
@@ -104,8 +104,7 @@ def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
         is_test = _drawn_to_test(listing, digests, usable, copies.groups(n, pairs))
     near = _note_near(listing, pairs, is_test, int((usable & is_test).sum()))
     if not (usable & ~is_test).any():
-        files = f"of {len(listing.skipped)} files: {by_ending(listing.skipped)}"
-        raise Unusable(f"data={str(folder)!r}: no image that can be read, {files}; must be {LAYOUT}", listing)
+        raise Unusable(f"data={str(folder)!r}: no image that can be used{all_left_out(listing)}", listing)
     try:
         pixels, look = looks(folder.name, pixels, usable & ~is_test)
     except ValueError as error:
@@ -198,13 +197,17 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
     for (_, label), content in zip(listing.entries, contents, strict=True):
         if label:
             labels.setdefault(content, set()).add(label)
-    tested = set(contents[len(listing.train) :])
+    tested = set(contents[len(listing.train) :]) - {None}
+    if both := tested.intersection(content for (_, label), content in zip(listing.train, contents, strict=False) if not label):
+        told = "also among the unlabelled images of training: on new ones the accuracy may be lower"
+        listing.note(WHOLE, f"{len(both)} test image{'s are' if len(both) > 1 else ' is'} {told}")
     for i, ((file, label), content) in enumerate(zip(listing.entries, contents, strict=True)):
         if not usable[i] or not label:
             continue
         if len(labels[content]) > 1:
             usable[i] = False
-            listing.skipped.append((file, f"the same image has two labels: {', '.join(sorted(labels[content]))}"))
+            several = "two labels" if len(labels[content]) == 2 else f"{len(labels[content])} labels"
+            listing.skipped.append((file, f"the same image has {several}: {brief(sorted(labels[content]))}"))
         elif i < len(listing.train) and content in tested:
             usable[i] = False
             listing.skipped.append((file, "the same image is a test image"))
@@ -235,8 +238,10 @@ def _note_near(listing: Listing, pairs: list[tuple[int, int]], is_test: np.ndarr
         if is_test[i] != is_test[j]:
             test, train = (i, j) if is_test[i] else (j, i)
             crossing.setdefault(listing.entries[test][0], listing.entries[train][0])
+    labels = dict(listing.entries)
     for file, twin in crossing.items():
-        listing.note(file, f"nearly the same as {twin}, which has a label")
+        other = "a label" if labels[file] == labels[twin] else f"another label, {labels[twin]}"
+        listing.note(file, f"nearly the same as {twin}, which has {other}")
     if crossing:
         file, twin = min(crossing.items())
         told = f"nearly the same as a labelled one, such as {file} and {twin}: the accuracy may be too high"

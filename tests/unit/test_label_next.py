@@ -197,6 +197,27 @@ def test_everything_that_was_typed_is_kept(again, capsys):
     assert "1 label kept, 4 other rows kept, 5 images selected" in capsys.readouterr().out
 
 
+def test_two_labels_of_one_image_are_told(again, capsys):
+    table = again("file,label\nscan 01.png,cat\nscan 02.png,dog\nSCAN 01.PNG,dog\nscan 02.png,dog\n")
+    assert [row["label"] for row in table.rows[:4]] == ["cat", "dog", "dog", "dog"]
+    assert "label_next.csv: scan 01.png has the labels 'cat' and 'dog': keep one" in (out := capsys.readouterr().out)
+    assert "scan 02.png has" not in out
+
+
+@pytest.mark.parametrize("layout", ["", "labeled/a"])
+def test_where_the_labels_go_follows_the_layout(few, tmp_path, monkeypatch, capsys, layout):
+    for module in (datasets, files):
+        monkeypatch.setattr(module, "DATA", tmp_path)
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    for i, x in enumerate(few.x[:40, 0]):
+        place = tmp_path / "f" / (layout if i < 4 else "unlabeled") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(((x - x.min()) * 60).byte().numpy()).save(place)
+    main(["label-next", "--number", "5", "--data", str(tmp_path / "f"), "--outputs", str(tmp_path)])
+    assert ("move these images into the folders of their classes" in (out := capsys.readouterr().out)) == bool(layout)
+    assert ("append these lines to the folder's labels.csv" in out) == (not layout)
+
+
 def test_decomposed_name_is_found_again(again):
     assert [row["file"] for row in again("file,label\nscan é.png,cat\n").rows].count("scan é.png") == 1
 
