@@ -30,6 +30,7 @@ TABLE = "labels.csv"
 TABLES = (TABLE, f"test/{TABLE}", *(f"{part}/{TABLE}" for part in names.VALIDATION))
 SHOWN = 10  # folders in a sentence
 MASK = re.compile(r"(.+)[ _.-](mask|masks|seg|segmentation|gt|groundtruth|thumb|thumbnail)\.\w+", re.IGNORECASE)
+LIKE_A_TABLE = re.compile(r"(label|train|val|test|class|annotation)[^/]*\.[ct]sv$", re.IGNORECASE)
 EMPTY = "a class without an image"
 
 
@@ -42,7 +43,9 @@ def scan(folder: Path) -> Listing:
         raise ValueError(f"{title}: can't be read ({error.strerror})") from None
     has_table = TABLE in files
     if has_table and "labeled" in folders:
-        raise ValueError(f"{title}: must have labeled/ or labels.csv, not both; remove one of them")
+        raise ValueError(
+            f"{title}: must have labeled/ or labels.csv, not both: rename labeled/ if the table has all labels, or take it out"
+        )
     if question := names.question(folder, folders, files):
         raise ValueError(f"{title}: {printable(question)}")
     if "labeled" in folders:
@@ -56,21 +59,25 @@ def scan(folder: Path) -> Listing:
     # Classes well mixed, and yet the same order every time, so that the first images show all kinds.
     listing.train.sort(key=lambda entry: (entry[1] == "", digest(entry[0]) if entry[1] else entry[0]))
     listing.test.sort(key=lambda entry: digest(entry[0]))
-    _note_masks(listing)
-    for sentence in tables.look_alikes(sorted(_classes(listing.train))):
-        listing.note(WHOLE, sentence)
+    _note_doubts(listing)
     if not listing.train:
+        if listing.test:
+            raise Unusable(f"{title}: no image to train with, but {len(listing.test)} in test/; must be {LAYOUT}", listing)
         raise Unusable(f"{title}: no image that can be read{all_left_out(listing)}; must be {LAYOUT}", listing)
     return listing
 
 
-def _note_masks(listing: Listing) -> None:
-    """Notes images that are masks or thumbnails of others, by their names."""
+def _note_doubts(listing: Listing) -> None:
+    """Notes what is probably not meant: masks and thumbnails as images, tables that are not read, and classes that look alike."""
     stems = {os.path.splitext(file)[0] for file, _ in listing.entries}
     masks = sorted(file for file, _ in listing.entries if (found := MASK.fullmatch(file)) and found[1] in stems)
     if len(masks) > 1:
         told = "by their names masks or thumbnails of others, but used like them: take them out"
         listing.note(WHOLE, f"{len(masks)} images, such as {masks[0]}, are {told}")
+    if left := [file for file, _ in listing.skipped if LIKE_A_TABLE.search(file)]:
+        listing.note(WHOLE, f"not read as a table of labels, since it is not called {TABLE}, or not there: {brief(left)}")
+    for sentence in tables.look_alikes(sorted(_classes(listing.train))):
+        listing.note(WHOLE, sentence)
 
 
 def all_left_out(listing: Listing) -> str:
@@ -101,7 +108,7 @@ def _read_parts(listing: Listing, labeled: str, folders: list[str], files: list[
     for name in sorted({*folders} - known | {*files} - {"skipped.csv"}):
         listing.skip(name, f"not in {labeled}/, unlabeled/ or test/")
         if name in folders and (n := len(images_below(listing.folder / name)[0])):
-            told = f"not used: if they are to be, move them into {labeled}/<class>/, unlabeled/ or test/<class>/"
+            told = f"not used: to use them, move them into {labeled}/<class>/, unlabeled/ or test/<class>/"
             listing.note(WHOLE, f"{name}/ has {tables.counted(n, 'image')}, {told}")
 
 
@@ -147,8 +154,10 @@ def _read_by_folder(listing: Listing, folders: list[str]) -> None:
         _note_forms(listing, "", listing.train)
         told = f"classes are the folders {_counted(_classes(listing.train))}; if they are not, move them into unlabeled/"
         listing.note(WHOLE, told)
-    elif own & {"train", *names.VALIDATION}:
-        listing.hint = f"{min(own - {'unlabeled'})}/ must have a folder for each class"
+    elif "train" in own:
+        listing.hint = "train/ must have a folder for each class"
+    elif validation := sorted(own & {*names.VALIDATION}):
+        listing.hint = f"{validation[0]}/ is for testing beside train/ alone: rename it to test/"
     elif len(counts) > 1:
         listing.hint = f"classes seem to lie in {_counted(counts)}: if so, move these folders into labeled/"
     elif len(counts) == 1 and not loose and not own:
@@ -160,14 +169,19 @@ def _read_by_folder(listing: Listing, folders: list[str]) -> None:
             told = "if that is a class, add the folders of others; if not, label some: `make label-next` says which"
             listing.hint = f"all are in {only}/: {told}"
     if not any(label for _, label in listing.train):
-        if sentence := tables.nearly(listing.folder, TABLE):
-            raise ValueError(f"data={str(listing.folder)!r}: {printable(sentence)}")
-        if others := [file for file, _ in listing.skipped if file.lower().endswith((".csv", ".tsv"))]:
-            likely = min(others, key=lambda file: not re.search("train|label|class", file, re.IGNORECASE))
-            told = f"if {likely} has the labels, save it as {TABLE}, with the columns file and label"
-            listing.hint = f"{listing.hint}; {told}" if listing.hint else told
+        _look_for_table(listing)
     if "test" in folders:
         listing.test = _test_images(listing, "test", {})
+
+
+def _look_for_table(listing: Listing) -> None:
+    """Gives a hint of the file that may be the table of labels; raises ValueError if its name is nearly right."""
+    if sentence := tables.nearly(listing.folder, TABLE):
+        raise ValueError(f"data={str(listing.folder)!r}: {printable(sentence)}")
+    if others := [file for file, _ in listing.skipped if file.lower().endswith((".csv", ".tsv"))]:
+        likely = min(others, key=lambda file: not re.search("train|label|class", file, re.IGNORECASE))
+        told = f"if {likely} has the labels, save it as {listing.folder / TABLE}, with the columns file and label"
+        listing.hint = f"{listing.hint}; {told}" if listing.hint else told
 
 
 def _by_class(listing: Listing, part: str) -> list[Entry]:

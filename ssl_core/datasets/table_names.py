@@ -179,11 +179,15 @@ def appearance(label: str) -> str:
     return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])", "", re.sub(r"[\s_-]+", " ", plain)).strip() or plain
 
 
+# What people type where they don't know, and what a spreadsheet writes for a formula. `None` and `NA` may be classes.
+_NO_LABEL = re.compile(
+    r"\?+|(un|not?[ _-]?)labell?ed|no[ _-]?label|unsure|todo|tbd|=.+|#(N/A|REF!|NAME\?|VALUE!|DIV/0!|NUM!)", re.IGNORECASE
+)
 _LETTERS = str.maketrans("аеорсухіѕјкмнвтοανρκ", "aeopcyxisjkmhbtoavpk")  # Cyrillic and Greek that look Latin
 
 
 def look_alikes(labels: Iterable[str]) -> list[str]:
-    """A sentence for each group of labels that look alike, such as '1' and '1.0', and for each that joins others, 'cat, dog'.
+    """A sentence for each group of labels that look alike, such as '1' and '1.0', for each that joins others, and for '?'.
 
     They are different classes all the same.
     """
@@ -195,6 +199,8 @@ def look_alikes(labels: Iterable[str]) -> list[str]:
             *others, last = map(quoted, alike)
             sentences.append(f"classes {', '.join(others)} and {last} look alike")
     for label in distinct:
+        if _NO_LABEL.fullmatch(label):
+            sentences.append(f"class {quoted(label)} seems to be no label: if so, leave its images without one")
         parts = re.split(r"\s*[,;|/+&]\s*", label)
         if len(parts) > 1 and set(parts) <= {*distinct}:
             single = " and ".join(map(quoted, parts))

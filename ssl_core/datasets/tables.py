@@ -67,6 +67,9 @@ def read(path: Path, columns: Sequence[str]) -> Table:
     separator, text = _separator(path.name, allowed, text, columns)
     records = _records(path.name, text, separator)
     _, head = next(records)
+    if head[-1].endswith(tuple(SEPARATORS)):
+        split = "divide it (Excel: Data, Text to Columns), and move what stands beside it into its column"
+        raise ValueError(f"{path.name}: all columns lie in the first one, with more beside it: {split}")
     names = _names(head, columns)
     last = max(names.index(column) for column in columns)
     lines: list[int] = []

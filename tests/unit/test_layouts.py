@@ -317,8 +317,9 @@ def test_nothing_is_pinned_for_named_sets():
 
 def test_table_under_another_name_is_told(make):
     names = [f"train/{i}.png" for i in range(8)]
-    info = known(make(*names, "test/9.png", **{"sample_submission.csv": "id,label\n", "train.csv": "id,label\n0.png,a\n"}))
-    assert "if train.csv has the labels, save it as labels.csv, with the columns file and label" in info.problem
+    top = make(*names, "test/9.png", **{"sample_submission.csv": "id,label\n", "train.csv": "id,label\n0.png,a\n"})
+    info = known(top)
+    assert f"if train.csv has the labels, save it as {top}/labels.csv, with the columns file and label" in info.problem
 
 
 def test_test_images_without_any_class_are_told(make):
@@ -343,7 +344,7 @@ def test_labels_of_yolo_are_not_taken_for_images(make):
 def test_folder_of_images_beside_the_parts_is_told(make):
     info = known(make(*below("labeled"), "scans/1.png", "scans/old/2.png", **{"scripts/x.py": ""}))
     told = "move them into labeled/<class>/, unlabeled/ or test/<class>/"
-    assert whole(info) == [f"scans/ has 2 images, not used: if they are to be, {told}"]
+    assert whole(info) == [f"scans/ has 2 images, not used: to use them, {told}"]
 
 
 def test_folders_of_classes_beside_a_table_are_told(make):
@@ -390,3 +391,19 @@ def test_one_image_in_many_classes_is_told_shortly(make):
 def test_example_of_what_is_left_out_is_the_commonest(make):
     info = known(make(*below("labeled"), **{"labeled/a.txt": "", **{f"labeled/b/{i}.json": "" for i in range(3)}}))
     assert "4 files left out, such as labeled/b/0.json (.json is not read" in sentences(info)[1]
+
+
+def test_tables_that_are_not_read_are_told(make):
+    tables = {"test.csv": "file\n", "unlabeled/labels.csv": "file,label\n", "sizes.csv": "file\n"}
+    info = known(make(*below("labeled"), "unlabeled/1.png", **tables))
+    told = "not read as a table of labels, since it is not called labels.csv, or not there: unlabeled/labels.csv, test.csv"
+    assert whole(info) == [told]
+
+
+def test_validation_images_beside_classes_are_told(make):
+    assert "val/ is for testing beside train/ alone: rename it to test/" in known(make(*TWO, *below("val"))).problem
+
+
+def test_folder_with_test_images_alone_is_told(make):
+    with pytest.raises(ValueError, match="no image to train with, but 16 in test/; must be labeled/<class>/"):
+        known(make(*below("test")))

@@ -221,6 +221,14 @@ def test_head_below_a_title_is_found_and_told(read, above):
         read(f"{above}file,label\na.png,cat\n")
 
 
+def test_labels_beside_a_table_in_one_column_are_told(read):
+    """Excel shows a table with commas in one column where the decimal sign is a comma; labels are then typed into the next."""
+    with pytest.raises(
+        ValueError, match=r"^labels.csv: all columns lie in the first one, with more beside it: divide it \(Excel"
+    ):
+        read("file,label,why;\na.png,,far;cat\nb.png,,near;dog\n")
+
+
 def test_numbers_of_rows_without_a_head_are_told_as_those_of_r(read):
     with pytest.raises(ValueError, match=r"^labels.csv, line 2: 3 fields, the head has 2; row.names=FALSE in R leaves out the"):
         read('"file","label"\n"1","a.png","cat"\n')
@@ -448,6 +456,12 @@ def test_look_alikes_are_told(labels):
     assert tables.look_alikes([*labels, "other", ""]) == [
         f"classes {tables.quoted(first)} and {tables.quoted(second)} look alike"
     ]
+
+
+@pytest.mark.parametrize("label", ["?", "??", "unlabelled", "Unlabeled", "no label", "TODO", "#N/A", "#REF!", "=A2"])
+def test_words_for_no_label_are_told(label):
+    told = f"class '{label}' seems to be no label: if so, leave its images without one"
+    assert tables.look_alikes(["cat", label]) == [told]
 
 
 @pytest.mark.parametrize("joined", ["cat, dog", "dog;cat", "cat|dog", "cat/dog"])
