@@ -21,6 +21,7 @@ __all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly"
 
 SEPARATORS = ",;\t|"
 TITLE_ROWS = 10  # in which the head of a table is looked for, to name its line
+IN_ONE_COLUMN = "all columns lie in one: divide it (Excel: Data, Text to Columns), and move what was typed beside it into its own"
 LOST = "\ufffd"  # stands where a program could not read a letter
 BYTE_ORDER_MARKS = {  # the longer first
     b"\xff\xfe\0\0": "utf-32",
@@ -68,8 +69,7 @@ def read(path: Path, columns: Sequence[str]) -> Table:
     records = _records(path.name, text, separator)
     _, head = next(records)
     if head[-1].endswith(tuple(SEPARATORS)):
-        split = "divide it (Excel: Data, Text to Columns), and move what stands beside it into its column"
-        raise ValueError(f"{path.name}: all columns lie in the first one, with more beside it: {split}")
+        raise ValueError(f"{path.name}: {IN_ONE_COLUMN}")
     names = _names(head, columns)
     last = max(names.index(column) for column in columns)
     lines: list[int] = []
@@ -212,6 +212,9 @@ def _separator(name: str, allowed: str, text: str, columns: Sequence[str]) -> tu
     for line, cells in (row for rows in beginnings for row in rows):
         if set(columns) <= set(_names(cells, columns)):
             raise ValueError(f"{allowed} in its first row (they are in line {line}: remove the lines above it)")
+    first_cells = [[clean(part) for part in re.split(f"[{SEPARATORS}]", rows[0][1][0])] for rows in beginnings]
+    if any(set(columns) <= set(_names(cells, columns)) for cells in first_cells):
+        raise ValueError(f"{name}: {IN_ONE_COLUMN}")
     rows = max(beginnings, key=lambda rows: len(rows[0][1]))
     head = rows[0][1]
     missing = [column for column in columns if column not in _names(head, columns)]

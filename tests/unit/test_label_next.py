@@ -197,6 +197,15 @@ def test_everything_that_was_typed_is_kept(again, capsys):
     assert "1 label kept, 4 other rows kept, 5 images selected" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("head", ["why", "why;mine", "why\tmine"])
+def test_labels_beside_the_list_in_one_column_are_told(again, tmp_path, separator, head):
+    content = f"file,label,{head}\nscan 01.png,,the most typical of 9 similar images{separator}cat\n"
+    with pytest.raises(SystemExit, match=r"label_next\.csv, line 2: all columns lie in one: divide it"):
+        again(content)
+    assert (tmp_path / "label_next.csv").read_text() == content
+
+
 def test_two_labels_of_one_image_are_told(again, capsys):
     table = again("file,label\nscan 01.png,cat\nscan 02.png,dog\nSCAN 01.PNG,dog\nscan 02.png,dog\n")
     assert [row["label"] for row in table.rows[:4]] == ["cat", "dog", "dog", "dog"]

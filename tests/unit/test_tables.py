@@ -221,12 +221,21 @@ def test_head_below_a_title_is_found_and_told(read, above):
         read(f"{above}file,label\na.png,cat\n")
 
 
-def test_labels_beside_a_table_in_one_column_are_told(read):
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file,label,why;\na.png,,far;cat\n",
+        '"file,label,why";\n"a.png,,far";cat\n',
+        '"file,label"\n"a.png,cat"\n',
+        '"file,label";x\n',
+    ],
+)
+def test_labels_beside_a_table_in_one_column_are_told(read, content):
     """Excel shows a table with commas in one column where the decimal sign is a comma; labels are then typed into the next."""
     with pytest.raises(
-        ValueError, match=r"^labels.csv: all columns lie in the first one, with more beside it: divide it \(Excel"
+        ValueError, match=r"^labels.csv: all columns lie in one: divide it \(Excel: Data, Text to Columns\), and move"
     ):
-        read("file,label,why;\na.png,,far;cat\nb.png,,near;dog\n")
+        read(content)
 
 
 def test_numbers_of_rows_without_a_head_are_told_as_those_of_r(read):

@@ -132,6 +132,8 @@ def _check_row(place: str, row: dict[str, str], number: int | None, pool: Pool) 
     name, label, classes = row[pool.column], row["label"], pool.images.classes
     if re.fullmatch(OURS["why"], row.get("similarity", "")):
         raise ValueError(f"{place}: similarity={row['similarity']!r}: must be a number; is a comma missing?")
+    if any(re.fullmatch(rf"{OURS['why']}\s*[;\t|].*[^;\t|\s].*", cell) for cell in row.values()):
+        raise ValueError(f"{place}: {tables.IN_ONE_COLUMN}")
     if not label:
         return
     if number is None:
