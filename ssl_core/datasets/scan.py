@@ -135,9 +135,12 @@ def _read_by_table(listing: Listing, folders: list[str]) -> None:
     labels = _labels(listing, TABLE, [*files, *test, *(file for file, _ in probe.skipped)])
     listing.train = [(file, labels.get(file, "")) for file in files]
     classes = _classes(listing.train)
-    if lost := [file for file, label in listing.train if not label and PurePosixPath(file).parent.name in classes]:
+    unlabeled = (file for file, label in listing.train if not label and not file.startswith("unlabeled/"))
+    if lost := [file for file in unlabeled if PurePosixPath(file).parent.name in classes]:
         told = f"in folders called like classes have no label in {TABLE}, which alone counts here, such as {lost[0]}"
         listing.note(WHOLE, f"{tables.counted(len(lost), 'image')} {told}")
+    for name in sorted({*names.VALIDATION} & {*folders}):
+        listing.note(WHOLE, f"{name}/ is for training like other folders beside {TABLE}: to test with it, rename it to test/")
     if "test" in folders:
         listing.test = _test_images(listing, "test", labels)
 

@@ -407,3 +407,14 @@ def test_validation_images_beside_classes_are_told(make):
 def test_folder_with_test_images_alone_is_told(make):
     with pytest.raises(ValueError, match="no image to train with, but 16 in test/; must be labeled/<class>/"):
         known(make(*below("test")))
+
+
+def test_validation_images_beside_a_table_are_told(make):
+    names = [f"{part}/{i}.png" for part in ("train", "val") for i in range(10)]
+    info = known(make(*names, **{"labels.csv": table(**{name: "ab"[i % 2] for i, name in enumerate(names)})}))
+    assert whole(info) == ["val/ is for training like other folders beside labels.csv: to test with it, rename it to test/"]
+
+
+def test_unlabelled_images_beside_a_table_are_not_missed(make):
+    info = known(make(*TWO, *below("unlabeled"), **{"labels.csv": table(**{f"{c}/{i}.png": c for c in "ab" for i in range(8)})}))
+    assert not whole(info) and info.n_images - info.n_labels == 16
