@@ -25,6 +25,7 @@ from .store import Arrays
 from .walk import WHOLE, Listing, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
+FEW_LEVELS = 64  # of 256: with fewer, a scale is told to be too wide
 TELL_EVERY = 5  # seconds between two lines of progress
 PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
 
@@ -161,6 +162,12 @@ def _scaled(listing: Listing, deep: Mapping[int, Frame], pixels: np.ndarray) -> 
         pixels[i] = frame.pixels(scale)
     several = f"{len(deep)} images have" if len(deep) > 1 else "1 image has"
     listing.note(WHOLE, f"{several} more than 8 bits a pixel: the value {scale[0]:g} becomes black, {scale[1]:g} white")
+    levels = len(np.unique(pixels[list(deep), :, :, 0]))
+    if levels < FEW_LEVELS < len(np.unique([frame.values for frame in deep.values()])):
+        middle = float(np.median([np.median(frame.values) for frame in deep.values()]))
+        farthest = max(deep, key=lambda i: float(np.abs(deep[i].values - middle).max()))
+        told = f"values far from all others, such as in {listing.entries[farthest][0]}, stretch this scale"
+        listing.note(WHOLE, f"of 256 levels of grey these images use {levels}: {told}")
     return scale
 
 

@@ -44,6 +44,7 @@ SIDE = 28  # pixels, of what the network sees
 MOST_PIXELS = 80_000_000  # of an image file: one that is larger is a mistake, or an attack
 MOST_BYTES = 1_000_000_000
 BITS, PHOTOMETRIC, SAMPLE_FORMAT, NO_DATA = 258, 262, 339, 42113  # tags of a TIFF; the last is GDAL's, of a map
+BEGINNINGS = {b"\x89PNG": "PNG", b"GIF8": "GIF"}  # of files of which Pillow says no more if they are damaged
 GREY = 16  # of 255: an image whose channels differ by no more is grey
 
 # They name no file. What matters of them is told with the file's name.
@@ -144,6 +145,8 @@ def _unidentified(content: bytes) -> str:
         return f"HEIC by its content, which {NEEDS_HEIF}"
     if content.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS in place of the image: `git lfs pull` fetches it"
+    if begun := [name for mark, name in BEGINNINGS.items() if content.startswith(mark)]:
+        return f"damaged: it begins like {begun[0]}, but what follows can't be read"
     if content[:4] in (b"II*\0", b"MM\0*"):
         return "a TIFF with pixels that are not read: must be grey with up to 32 bits, or 3 or 4 colours with 8 or 16 bits each"
     return f"not an image of a kind that is read: {', '.join(dict.fromkeys(FORMATS.values()))}"

@@ -418,3 +418,16 @@ def test_validation_images_beside_a_table_are_told(make):
 def test_unlabelled_images_beside_a_table_are_not_missed(make):
     info = known(make(*TWO, *below("unlabeled"), **{"labels.csv": table(**{f"{c}/{i}.png": c for c in "ab" for i in range(8)})}))
     assert not whole(info) and info.n_images - info.n_labels == 16
+
+
+@pytest.mark.parametrize("odd", [65535, None])
+def test_scale_that_single_values_stretch_is_told(make, odd):
+    top = make(*below("labeled"))
+    for i in range(4):
+        values = np.arange(784, dtype=np.uint16).reshape(28, 28) % 300
+        values[3, 3] = odd if odd and i == 1 else 0
+        Image.fromarray(values).save(top / f"labeled/a/deep{i}.tif")
+    told = [text for text in whole(known(top)) if "levels of grey" in text]
+    assert told == [
+        "of 256 levels of grey these images use 3: values far from all others, such as in labeled/a/deep1.tif, stretch this scale"
+    ] * bool(odd)

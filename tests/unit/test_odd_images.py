@@ -285,3 +285,11 @@ def test_values_that_stand_for_none_are_filled_and_told(tmp_path):
 def test_tiff_that_pillow_does_not_know_is_named(tmp_path):
     with pytest.raises(UnreadableImage, match="a TIFF with pixels that are not read: must be grey with up to 32 bits"):
         read_frame(tiff(tmp_path / "x.tif", RAMP.astype("<f8"), kind=3))
+
+
+@pytest.mark.parametrize("kind, kept", [("PNG", 12), ("GIF", 8)])
+def test_damaged_file_is_not_told_to_be_of_another_kind(tmp_path, kind, kept):
+    Image.fromarray(GREY).save(tmp_path / "x", kind)
+    (tmp_path / "x.png").write_bytes((tmp_path / "x").read_bytes()[:kept])
+    with pytest.raises(UnreadableImage, match=f"^damaged: it begins like {kind}, but what follows can't be read$"):
+        read_frame(tmp_path / "x.png")
