@@ -19,11 +19,12 @@ from .checks import MOST_CLASSES
 from .info import DataSetInfo
 from .machine import cores, digest
 from .pixels import SIDE, Frame, UnreadableImage, grey, looks, read_frame, scale_of
-from .scan import LAYOUT, Unusable, scan
+from .scan import LAYOUT, Unusable, all_left_out, brief, scan
 from .store import Arrays
-from .walk import WHOLE, Listing, by_ending, printable
+from .walk import WHOLE, Listing, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
+FEW_LEVELS = 64  # of 256: with fewer, a scale is told to be too wide
 TELL_EVERY = 5  # seconds between two lines of progress
 GONE = "this folder is not there any more; its images are those that were read last"
 PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
@@ -101,8 +102,7 @@ def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
         is_test = _drawn_to_test(listing, digests, usable, copies.groups(n, pairs))
     near = _note_near(listing, pairs, is_test, int((usable & is_test).sum()))
     if not (usable & ~is_test).any():
-        files = f"of {len(listing.skipped)} files: {by_ending(listing.skipped)}"
-        raise Unusable(f"data={str(folder)!r}: no image that can be read, {files}; must be {LAYOUT}", listing)
+        raise Unusable(f"data={str(folder)!r}: no image that can be used{all_left_out(listing)}", listing)
     try:
         pixels, look = looks(folder.name, pixels, usable & ~is_test)
     except ValueError as error:
@@ -159,6 +159,12 @@ def _scaled(listing: Listing, deep: Mapping[int, Frame], pixels: np.ndarray) -> 
         pixels[i] = frame.pixels(scale)
     several = f"{len(deep)} images have" if len(deep) > 1 else "1 image has"
     listing.note(WHOLE, f"{several} more than 8 bits a pixel: the value {scale[0]:g} becomes black, {scale[1]:g} white")
+    levels = len(np.unique(pixels[list(deep), :, :, 0]))
+    if levels < FEW_LEVELS < len(np.unique([frame.values for frame in deep.values()])):
+        middle = float(np.median([np.median(frame.values) for frame in deep.values()]))
+        farthest = max(deep, key=lambda i: float(np.abs(deep[i].values - middle).max()))
+        told = f"values far from all others, such as in {listing.entries[farthest][0]}, stretch this scale"
+        listing.note(WHOLE, f"of 256 levels of grey these images use {levels}: {told}")
     return scale
 
 
@@ -186,13 +192,17 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
     for (_, label), content in zip(listing.entries, contents, strict=True):
         if label:
             labels.setdefault(content, set()).add(label)
-    tested = set(contents[len(listing.train) :])
+    tested = set(contents[len(listing.train) :]) - {None}
+    if both := tested.intersection(content for (_, label), content in zip(listing.train, contents, strict=False) if not label):
+        told = "also among the unlabelled images of training: on new ones the accuracy may be lower"
+        listing.note(WHOLE, f"{len(both)} test image{'s are' if len(both) > 1 else ' is'} {told}")
     for i, ((file, label), content) in enumerate(zip(listing.entries, contents, strict=True)):
         if not usable[i] or not label:
             continue
         if len(labels[content]) > 1:
             usable[i] = False
-            listing.skipped.append((file, f"the same image has two labels: {', '.join(sorted(labels[content]))}"))
+            several = "two labels" if len(labels[content]) == 2 else f"{len(labels[content])} labels"
+            listing.skipped.append((file, f"the same image has {several}: {brief(sorted(labels[content]))}"))
         elif i < len(listing.train) and content in tested:
             usable[i] = False
             listing.skipped.append((file, "the same image is a test image"))
@@ -223,8 +233,10 @@ def _note_near(listing: Listing, pairs: list[tuple[int, int]], is_test: np.ndarr
         if is_test[i] != is_test[j]:
             test, train = (i, j) if is_test[i] else (j, i)
             crossing.setdefault(listing.entries[test][0], listing.entries[train][0])
+    labels = dict(listing.entries)
     for file, twin in crossing.items():
-        listing.note(file, f"nearly the same as {twin}, which has a label")
+        other = "a label" if labels[file] == labels[twin] else f"another label, {labels[twin]}"
+        listing.note(file, f"nearly the same as {twin}, which has {other}")
     if crossing:
         file, twin = min(crossing.items())
         told = f"nearly the same as a labelled one, such as {file} and {twin}: the accuracy may be too high"

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from .pixels import FORMATS
-from .walk import ARCHIVES, inside
+from .walk import ARCHIVES, images_below, inside
 
 PARTS = ("labeled", "unlabeled", "test")
 VALIDATION = ("val", "valid", "validation")
@@ -37,7 +37,8 @@ def question(folder: Path, folders: list[str], files: list[str]) -> str:
         if name in OWN or meant not in wanted or (meant == "val" and {*VALIDATION} & {*folders}):
             continue
         established = len(wanted) < len(OWN)
-        if established or meant == "unlabeled" or name.lower() == meant or has_classes(folder / name):
+        likely = established or meant == "unlabeled" or name.lower() == meant or has_classes(folder / name)
+        if likely and images_below(folder / name)[0]:
             return f"{name}/ is not used: did you mean {meant}/? Rename it"
     if not {*OWN} & {*folders} and not any(is_image(file) or file == "labels.csv" for file in files):
         if deeper := _deeper(folder, folders):

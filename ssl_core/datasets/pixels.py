@@ -2,13 +2,15 @@
 
 import hashlib
 import os
+import re
 import stat
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
@@ -41,6 +43,8 @@ NEEDS_HEIF = "is read only with pillow-heif: .venv/bin/pip install '.[heic]'"
 SIDE = 28  # pixels, of what the network sees
 MOST_PIXELS = 80_000_000  # of an image file: one that is larger is a mistake, or an attack
 MOST_BYTES = 1_000_000_000
+BITS, PHOTOMETRIC, SAMPLE_FORMAT, NO_DATA = 258, 262, 339, 42113  # tags of a TIFF; the last is GDAL's, of a map
+BEGINNINGS = {b"\x89PNG": "PNG", b"GIF8": "GIF"}  # of files of which Pillow says no more if they are damaged
 GREY = 16  # of 255: an image whose channels differ by no more is grey
 
 # They name no file. What matters of them is told with the file's name.
@@ -141,6 +145,10 @@ def _unidentified(content: bytes) -> str:
         return f"HEIC by its content, which {NEEDS_HEIF}"
     if content.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS in place of the image: `git lfs pull` fetches it"
+    if begun := [name for mark, name in BEGINNINGS.items() if content.startswith(mark)]:
+        return f"damaged: it begins like {begun[0]}, but what follows can't be read"
+    if content[:4] in (b"II*\0", b"MM\0*"):
+        return "a TIFF with pixels that are not read: must be grey with up to 32 bits, or 3 or 4 colours with 8 or 16 bits each"
     return f"not an image of a kind that is read: {', '.join(dict.fromkeys(FORMATS.values()))}"
 
 
@@ -169,9 +177,10 @@ def _at_size(image: Image.Image, resize: Callable[[Image.Image], np.ndarray]) ->
     if width * height > MOST_PIXELS:
         raise UnreadableImage(_too_large(f"{width * height / 1e6:.0f} million"))
     image.draft("RGB", (4 * SIDE, 4 * SIDE))  # a JPEG can be decoded at a fraction of its size
+    tags = getattr(image, "tag_v2", {})
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        values, no_numbers = _finite(np.asarray(image, dtype=np.float32))
+        values, no_numbers = _finite(_deep(np.asarray(image), tags))
         return resize(Image.fromarray(values)), no_numbers
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -181,6 +190,17 @@ def _at_size(image: Image.Image, resize: Callable[[Image.Image], np.ndarray]) ->
 
 def _too_large(size: str) -> str:
     return f"{size} pixels: must be at most {MOST_PIXELS // 1_000_000} million"
+
+
+def _deep(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    """Values (H, W) of more than 8 bits as float32, by the `tags` of their TIFF: the higher the brighter."""
+    bits, kind, white_is_zero = tags.get(BITS, (16,))[0], tags.get(SAMPLE_FORMAT, (1,))[0], tags.get(PHOTOMETRIC) == 0
+    if values.dtype == np.int32 and bits == 32 and kind == 1:  # Pillow reads them as if they had a sign
+        values = values.view(np.uint32)
+    values = values.astype(np.float32)
+    if nothing := re.match(r"\s*-?\d+(\.\d*)?(e[+-]?\d+)?", str(tags.get(NO_DATA, "")), re.IGNORECASE):
+        values = np.where(values == np.float32(nothing[0]), np.nan, values)
+    return 2.0**bits - 1 - values if white_is_zero and kind == 1 else values
 
 
 def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:

@@ -11,11 +11,13 @@ Layouts, the first that fits:
 Classes of test images may also be in `labels.csv`, or in `test/labels.csv`.
 """
 
+import os
 import posixpath
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from . import names, tables
 from .checks import MOST_CLASSES
@@ -25,7 +27,11 @@ from .walk import images_below as images_below  # re-exported
 
 LAYOUT = "labeled/<class>/ and unlabeled/, or <class>/, or a labels.csv with the columns file,label"
 TABLE = "labels.csv"
+TABLES = (TABLE, f"test/{TABLE}", *(f"{part}/{TABLE}" for part in names.VALIDATION))
 SHOWN = 10  # folders in a sentence
+MASK = re.compile(r"(.+)[ _.-](mask|masks|seg|segmentation|gt|groundtruth|thumb|thumbnail)\.\w+", re.IGNORECASE)
+LIKE_A_TABLE = re.compile(r"(label|train|val|test|class|annotation)[^/]*\.[ct]sv$", re.IGNORECASE)
+EMPTY = "a class without an image"
 
 
 def scan(folder: Path) -> Listing:
@@ -37,7 +43,9 @@ def scan(folder: Path) -> Listing:
         raise ValueError(f"{title}: can't be read ({error.strerror})") from None
     has_table = TABLE in files
     if has_table and "labeled" in folders:
-        raise ValueError(f"{title}: must have labeled/ or labels.csv, not both; remove one of them")
+        raise ValueError(
+            f"{title}: must have labeled/ or labels.csv, not both: rename labeled/ if the table has all labels, or take it out"
+        )
     if question := names.question(folder, folders, files):
         raise ValueError(f"{title}: {printable(question)}")
     if "labeled" in folders:
@@ -51,17 +59,31 @@ def scan(folder: Path) -> Listing:
     # Classes well mixed, and yet the same order every time, so that the first images show all kinds.
     listing.train.sort(key=lambda entry: (entry[1] == "", digest(entry[0]) if entry[1] else entry[0]))
     listing.test.sort(key=lambda entry: digest(entry[0]))
-    for sentence in tables.look_alikes(sorted(_classes(listing.train))):
-        listing.note(WHOLE, sentence)
-    _check_some(listing, title)
+    _note_doubts(listing)
+    if not listing.train:
+        if listing.test:
+            raise Unusable(f"{title}: no image to train with, but {len(listing.test)} in test/; must be {LAYOUT}", listing)
+        raise Unusable(f"{title}: no image that can be read{all_left_out(listing)}; must be {LAYOUT}", listing)
     return listing
 
 
-def _check_some(listing: Listing, title: str) -> None:
-    """Raises Unusable if there is no image at all."""
-    if not listing.train:
-        also = f", of {n} files: {by_ending(listing.skipped)}" if (n := len(listing.skipped)) else ""
-        raise Unusable(f"{title}: no image that can be read{also}; must be {LAYOUT}", listing)
+def _note_doubts(listing: Listing) -> None:
+    """Notes what is probably not meant: masks and thumbnails as images, tables that are not read, and classes that look alike."""
+    stems = {os.path.splitext(file)[0] for file, _ in listing.entries}
+    masks = sorted(file for file, _ in listing.entries if (found := MASK.fullmatch(file)) and found[1] in stems)
+    if len(masks) > 1:
+        told = "by their names masks or thumbnails of others, but used like them: take them out"
+        listing.note(WHOLE, f"{len(masks)} images, such as {masks[0]}, are {told}")
+    if left := [file for file, _ in listing.skipped if LIKE_A_TABLE.search(file)]:
+        listing.note(WHOLE, f"not read as a table of labels, since it is not called {TABLE}, or not there: {brief(left)}")
+    for sentence in tables.look_alikes(sorted(_classes(listing.train))):
+        listing.note(WHOLE, sentence)
+
+
+def all_left_out(listing: Listing) -> str:
+    """How many files of a folder are left out, in which every one is: `, of 9 files: …`."""
+    files = [row for row in listing.skipped if row[1] != EMPTY]
+    return f", of {tables.counted(len(files), 'file')}: {by_ending(files)}" if files else ""
 
 
 class Unusable(ValueError):
@@ -85,6 +107,9 @@ def _read_parts(listing: Listing, labeled: str, folders: list[str], files: list[
     known = {labeled, "unlabeled", "test"} | ({*names.VALIDATION} if labeled == "train" else set())
     for name in sorted({*folders} - known | {*files} - {"skipped.csv"}):
         listing.skip(name, f"not in {labeled}/, unlabeled/ or test/")
+        if name in folders and (n := len(images_below(listing.folder / name)[0])):
+            told = f"not used: to use them, move them into {labeled}/<class>/, unlabeled/ or test/<class>/"
+            listing.note(WHOLE, f"{name}/ has {tables.counted(n, 'image')}, {told}")
 
 
 def _test_part(listing: Listing, folders: list[str]) -> str:
@@ -109,6 +134,13 @@ def _read_by_table(listing: Listing, folders: list[str]) -> None:
     test = images(probe, "test") if "test" in folders else []
     labels = _labels(listing, TABLE, [*files, *test, *(file for file, _ in probe.skipped)])
     listing.train = [(file, labels.get(file, "")) for file in files]
+    classes = _classes(listing.train)
+    unlabeled = (file for file, label in listing.train if not label and not file.startswith("unlabeled/"))
+    if lost := [file for file in unlabeled if PurePosixPath(file).parent.name in classes]:
+        told = f"in folders called like classes have no label in {TABLE}, which alone counts here, such as {lost[0]}"
+        listing.note(WHOLE, f"{tables.counted(len(lost), 'image')} {told}")
+    for name in sorted({*names.VALIDATION} & {*folders}):
+        listing.note(WHOLE, f"{name}/ is for training like other folders beside {TABLE}: to test with it, rename it to test/")
     if "test" in folders:
         listing.test = _test_images(listing, "test", labels)
 
@@ -125,18 +157,34 @@ def _read_by_folder(listing: Listing, folders: list[str]) -> None:
         _note_forms(listing, "", listing.train)
         told = f"classes are the folders {_counted(_classes(listing.train))}; if they are not, move them into unlabeled/"
         listing.note(WHOLE, told)
-    elif own & {"train", *names.VALIDATION}:
-        listing.hint = f"{min(own - {'unlabeled'})}/ must have a folder for each class"
+    elif "train" in own:
+        listing.hint = "train/ must have a folder for each class"
+    elif validation := sorted(own & {*names.VALIDATION}):
+        listing.hint = f"{validation[0]}/ is for testing beside train/ alone: rename it to test/"
     elif len(counts) > 1:
         listing.hint = f"classes seem to lie in {_counted(counts)}: if so, move these folders into labeled/"
     elif len(counts) == 1 and not loose and not own:
         (only,) = counts
-        if len(deeper := Counter(label for file in found[only] if (label := _folder_class(file, only)))) > 1:
+        deeper = Counter(label for file in found[only] if (label := _folder_class(file, only)))
+        if len(deeper) > 1 and not {*names.OWN} & {*deeper}:
             listing.hint = f"classes seem to lie in {only}/, in {_counted(deeper)}: if so, give DATA={listing.folder / only}"
-    if not any(label for _, label in listing.train) and (sentence := tables.nearly(listing.folder, TABLE)):
-        raise ValueError(f"data={str(listing.folder)!r}: {printable(sentence)}")
+        else:
+            told = "if that is a class, add the folders of others; if not, label some: `make label-next` says which"
+            listing.hint = f"all are in {only}/: {told}"
+    if not any(label for _, label in listing.train):
+        _look_for_table(listing)
     if "test" in folders:
         listing.test = _test_images(listing, "test", {})
+
+
+def _look_for_table(listing: Listing) -> None:
+    """Gives a hint of the file that may be the table of labels; raises ValueError if its name is nearly right."""
+    if sentence := tables.nearly(listing.folder, TABLE):
+        raise ValueError(f"data={str(listing.folder)!r}: {printable(sentence)}")
+    if others := [file for file, _ in listing.skipped if file.lower().endswith((".csv", ".tsv"))]:
+        likely = min(others, key=lambda file: not re.search("train|label|class", file, re.IGNORECASE))
+        told = f"if {likely} has the labels, save it as {listing.folder / TABLE}, with the columns file and label"
+        listing.hint = f"{listing.hint}; {told}" if listing.hint else told
 
 
 def _by_class(listing: Listing, part: str) -> list[Entry]:
@@ -166,9 +214,13 @@ def _test_images(listing: Listing, part: str, labels: dict[str, str]) -> list[En
         if len(found) == 1:
             entries.append((file, found.pop()))
         elif found:
-            listing.skip(file, f"its folder and tables give it different classes: {', '.join(sorted(found))}")
+            listing.skip(file, f"its folder and tables give it different classes: {brief(sorted(found))}")
         else:
             listing.skip(file, "not in the folder of a class")
+    if files and not entries:
+        listing.note(
+            WHOLE, f"no image in {part}/ has one class: put them into {part}/<class>/, or write their classes into {table}"
+        )
     _note_forms(listing, part, entries)
     return entries
 
@@ -188,7 +240,7 @@ def _note_forms(listing: Listing, part: str, entries: list[Entry]) -> None:
         label = unicodedata.normalize("NFC", name)
         forms.setdefault(label, []).append(name)
         if label not in with_images:
-            listing.skip(f"{part}/{name}" if part else name, "a class without an image")
+            listing.skip(f"{part}/{name}" if part else name, EMPTY)
     for label, several in forms.items():
         if len(several) > 1:
             listing.note(WHOLE, f"{len(several)} folders are called {label!r}, in two forms of Unicode: one class")
@@ -197,7 +249,10 @@ def _note_forms(listing: Listing, part: str, entries: list[Entry]) -> None:
 def _labels(listing: Listing, table: str, files: list[str]) -> dict[str, str]:
     """The label of each of `files` that has one in `table`; what of the table fits no file is listed."""
     place = f"{table.removesuffix(TABLE)}"
-    rows, notes = tables.read_labels(listing.folder / table)
+    try:
+        rows, notes = tables.read_labels(listing.folder / table)
+    except ValueError as error:  # it names the file alone
+        raise ValueError(f"{place}{error}") from None
     for text in notes:
         listing.note(table, text)
     rows = [row for row in rows if row[1] and row[2]]
@@ -219,7 +274,7 @@ def _labels(listing: Listing, table: str, files: list[str]) -> dict[str, str]:
     used = set(files)
     for file, several in labels.items():
         if len(several) > 1 and file in used:
-            listing.note(file, f"two labels in {table} ({', '.join(sorted(several))}): neither is used")
+            listing.note(file, f"two labels in {table} ({brief(sorted(several))}): neither is used")
     return {file: label for file, (label, *more) in ((file, sorted(each)) for file, each in labels.items()) if not more}
 
 
@@ -230,5 +285,9 @@ def _classes(entries: list[Entry]) -> Counter[str]:
 
 def _counted(counts: Mapping[str, int]) -> str:
     """Folders or classes with their numbers of images: `a (8), b (8)`."""
-    shown = [f"{name} ({count})" for name, count in list(counts.items())[:SHOWN]]
-    return ", ".join(shown) + (f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else "")
+    return brief([f"{name} ({count})" for name, count in counts.items()])
+
+
+def brief(names: Sequence[str]) -> str:
+    """The first of some names: `a, b and 8 more`."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -98,6 +98,9 @@ def difference(names: Collection[str], files: Collection[str], table_name: str) 
     if not files:
         return f"{count}: {which} {quoted(first)}; there is no image"
     name, file = _pair(names, files)
+    twins = sorted(each for each in files if _base(each) == _base(file) and each != file)
+    if twins and _base(name.replace("\\", "/")) == name:
+        return f"{count}: {which if name == first else 'one is'} {quoted(name)}; there are {quoted(file)} and {quoted(twins[0])}"
     advice = _advice(name, file)
     return f"{count}: {which if name == first else 'one is'} {quoted(name)}; there is {quoted(file)}{advice and ': '}{advice}"
 
@@ -176,18 +179,65 @@ def appearance(label: str) -> str:
     return re.sub(r"(?<=[^\W\d_])[\s_-]+(?=[^\W\d_])", "", re.sub(r"[\s_-]+", " ", plain)).strip() or plain
 
 
+# What people type where they don't know, and what a spreadsheet writes for a formula. `None` and `NA` may be classes.
+_NO_LABEL = re.compile(
+    r"\?+|(un|not?[ _-]?)labell?ed|no[ _-]?label|unsure|todo|tbd|=.+|#(N/A|REF!|NAME\?|VALUE!|DIV/0!|NUM!)", re.IGNORECASE
+)
 _LETTERS = str.maketrans("аеорсухіѕјкмнвтοανρκ", "aeopcyxisjkmhbtoavpk")  # Cyrillic and Greek that look Latin
 
 
 def look_alikes(labels: Iterable[str]) -> list[str]:
-    """A sentence for each group of labels that look alike, such as '1' and '1.0'; they are different classes all the same."""
-    groups = _index(sorted(set(labels) - {""}), appearance)
+    """A sentence for each group of labels that look alike, such as '1' and '1.0', for each that joins others, and for '?'.
+
+    They are different classes all the same.
+    """
+    distinct = sorted(set(labels) - {""})
+    groups = _index(distinct, appearance)
     sentences = []
     for alike in groups.values():
         if len(alike) > 1:
             *others, last = map(quoted, alike)
             sentences.append(f"classes {', '.join(others)} and {last} look alike")
+    for label in distinct:
+        if _NO_LABEL.fullmatch(label):
+            sentences.append(f"class {quoted(label)} seems to be no label: if so, leave its images without one")
+        parts = re.split(r"\s*[,;|/+&]\s*", label)
+        if len(parts) > 1 and set(parts) <= {*distinct}:
+            single = " and ".join(map(quoted, parts))
+            sentences.append(f"class {quoted(label)} is another than {single}: each image has one class")
     return sentences
+
+
+_CALLED = {  # what programs call these columns, without blanks and signs
+    "file": r"(file|image|img|pic|picture|photo|scan)s?(name|path|file|id|index)?s?|(path|name|id)s?|fname|datei(name)?",
+    "label": r"labels|(class|label|target|category)(name|label|id)?|(findings?|image)label(s)?|classes|categories|classification"
+    r"|target|y|tags?|species|diagnosis|klasse",
+}
+_SPLIT = re.compile(r"split|subset|partition|usage|phase|folds?|kfold|set|data_?set|(is_?)?(train|test|val|valid|validation)")
+_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "publictest", "privatetest"}
+
+
+def head_advice(missing: Collection[str], rows: list[list[str]]) -> str:
+    """What makes a table of the first `rows` of one whose head has no columns called `missing`; '' if that is not known."""
+    head = rows[0]
+    if any(_ENDING_OF_IMAGES.search(cell) for cell in head):
+        return "put a line with the names of the columns above it"
+    called = {re.sub(r"[\W_]", "", _folded(name)): name for name in head}
+    fitting = {c: [name for plain, name in called.items() if re.fullmatch(_CALLED.get(c, "(?!)"), plain)] for c in missing}
+    renamed = [f"{quoted(found[0])} to {column}" for column, found in fitting.items() if found]
+    advice = [f"rename {', '.join(renamed)}"] if renamed else []
+    if "label" in missing and len(rows) > 1 and len(head) > 2 and {*rows[1][1:]} <= {"0", "1", "0.0", "1.0"}:
+        advice.append("write the name of each image's class into one column, label")
+    return "; ".join(advice)
+
+
+_ENDING_OF_IMAGES = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|p[gpb]m|heic|avif|dcm)$", re.IGNORECASE)
+
+
+def is_split(column: str, values: set[str]) -> bool:
+    """Whether a column of a table seems to say which images are for training, and which to test with."""
+    parts = {value.casefold() for value in values if value}
+    return bool(_SPLIT.fullmatch(column.casefold()) and parts) or (len(parts) > 1 and parts <= _PARTS)
 
 
 SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".fods", ".numbers", ".gsheet")

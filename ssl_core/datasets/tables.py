@@ -15,11 +15,13 @@ from itertools import islice
 from pathlib import Path
 
 from .machine import write_atomically
-from .table_names import BLANKS, appearance, clean, difference, look_alikes, match, nearly, quoted
+from .table_names import BLANKS, appearance, clean, difference, head_advice, is_split, look_alikes, match, nearly, quoted
 
 __all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly", "read", "read_labels", "write"]
 
 SEPARATORS = ",;\t|"
+TITLE_ROWS = 10  # in which the head of a table is looked for, to name its line
+IN_ONE_COLUMN = "all columns lie in one: divide it (Excel: Data, Text to Columns), and move what was typed beside it into its own"
 LOST = "\ufffd"  # stands where a program could not read a letter
 BYTE_ORDER_MARKS = {  # the longer first
     b"\xff\xfe\0\0": "utf-32",
@@ -66,12 +68,16 @@ def read(path: Path, columns: Sequence[str]) -> Table:
     separator, text = _separator(path.name, allowed, text, columns)
     records = _records(path.name, text, separator)
     _, head = next(records)
+    if head[-1].endswith(tuple(SEPARATORS)):
+        raise ValueError(f"{path.name}: {IN_ONE_COLUMN}")
     names = _names(head, columns)
     last = max(names.index(column) for column in columns)
-    lines, rows, short = [], [], []
+    lines: list[int] = []
+    rows, short = [], []
     for line, cells in records:
         if any(cells[len(names) :]) or not (len(cells) > last or _is_name(cells)):
-            raise ValueError(f"{path.name}, line {line}: {counted(len(cells), 'field')}, the head has {len(names)}")
+            of_r = "; row.names=FALSE in R leaves out the numbers" if not lines and _is_numbered(cells, names) else ""
+            raise ValueError(f"{path.name}, line {line}: {counted(len(cells), 'field')}, the head has {len(names)}{of_r}")
         if len(cells) < len(names) and any(names[len(cells) :]):
             short.append(line)
         lines.append(line)
@@ -95,8 +101,11 @@ def read_labels(path: Path) -> tuple[list[tuple[int, str, str]], tuple[str, ...]
     """
     table = read(path, ("file", "label"))
     rows = [(line, row["file"], row["label"]) for line, row in zip(table.lines, table.rows, strict=True)]
-    unlabeled = (f"no label in its {counted(len(rows), 'row')}",) if rows and not any(label for *_, label in rows) else ()
-    return rows, table.notes + unlabeled
+    notes = [f"no label in its {counted(len(rows), 'row')}"] if rows and not any(label for *_, label in rows) else []
+    others = [column for column in table.columns if column not in ("file", "label")]
+    splits = [column for column in others if is_split(column, {row[column] for row in table.rows})]
+    notes += [f"its column {quoted(column)} is not used: images to test with must lie in test/" for column in splits]
+    return rows, (*table.notes, *notes)
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -186,24 +195,34 @@ def _separator(name: str, allowed: str, text: str, columns: Sequence[str]) -> tu
     separators = SEPARATORS
     if first := re.match(rf'"?sep=([^\w\s"]|\t)"?[{SEPARATORS} ]*(?=[\r\n])', text, re.IGNORECASE):
         separators, text = first[1] + separators, text[first.end() :]
-    heads: list[list[str]] = []
+    beginnings: list[list[tuple[int, list[str]]]] = []
     problem = ValueError(f"{allowed} (it has no row)")
     for separator in separators:
+        rows: list[tuple[int, list[str]]] = []
         try:
-            heads += [cells for _, cells in islice(_records(name, text, separator), 1)]
+            for row in islice(_records(name, text, separator), TITLE_ROWS):
+                rows.append(row)
+                if len(rows) == 1 and set(columns) <= set(_names(row[1], columns)):
+                    return separator, text
         except ValueError as error:
             problem = error
-            continue
-        if heads and set(columns) <= set(_names(heads[-1], columns)):
-            return separator, text
-    if not heads:
+        beginnings += [rows] if rows else []
+    if not beginnings:
         raise problem
-    head = max(heads, key=len)
-    missing = ", ".join(column for column in columns if column not in _names(head, columns))
+    for line, cells in (row for rows in beginnings for row in rows):
+        if set(columns) <= set(_names(cells, columns)):
+            raise ValueError(f"{allowed} in its first row (they are in line {line}: remove the lines above it)")
+    first_cells = [[clean(part) for part in re.split(f"[{SEPARATORS}]", rows[0][1][0])] for rows in beginnings]
+    if any(set(columns) <= set(_names(cells, columns)) for cells in first_cells):
+        raise ValueError(f"{name}: {IN_ONE_COLUMN}")
+    rows = max(beginnings, key=lambda rows: len(rows[0][1]))
+    head = rows[0][1]
+    missing = [column for column in columns if column not in _names(head, columns)]
     found = quoted(", ".join(cell[:40] for cell in head[:10]))
-    if len(head) == 1:
-        raise ValueError(f"{allowed}, separated by commas (no {missing}; its first row is one column: {found})")
-    raise ValueError(f"{allowed} (no {missing}; its first row is: {found})")
+    absent = f"no {', '.join(missing)}; its first row is{' one column' if len(head) == 1 else ''}: {found}"
+    advice = head_advice(missing, [cells for _, cells in rows])
+    commas = ", separated by commas" if len(head) == 1 else ""
+    raise ValueError(f"{allowed}{commas} ({absent}){advice and ': '}{advice}")
 
 
 def _records(name: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -223,6 +242,11 @@ def _names(head: list[str], columns: Sequence[str]) -> list[str]:
     """The names in the head of a table, those of `columns` as they are written there."""
     known = {column.casefold(): column for column in columns}
     return [known.get(name.casefold(), name) for name in head]
+
+
+def _is_numbered(cells: list[str], names: list[str]) -> bool:
+    """Is a row numbered, in a column that the head does not have?"""
+    return len(cells) == len(names) + 1 and cells[0].isdecimal()
 
 
 def _is_name(cells: list[str]) -> bool:

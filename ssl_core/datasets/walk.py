@@ -50,7 +50,10 @@ class Listing:
 
 def passed_over(name: str) -> bool:
     """Whether a file or folder is hidden, or the system's: nobody misses it."""
-    return name.startswith((".", "~$")) or name.lower() in SYSTEM
+    plain = name.lower()
+    if plain.endswith(".icloud"):  # in place of a file of one's own
+        return False
+    return plain.startswith((".", "~$")) or plain in SYSTEM or plain.endswith(":zone.identifier")
 
 
 def inside(folder: Path) -> tuple[list[str], list[str]]:
@@ -138,6 +141,8 @@ def not_read(ending: str) -> str:
     """Why files of this ending are left out."""
     if ending.lower() in (".heic", ".heif"):
         return f"{ending} {NEEDS_HEIF}"
+    if ending.lower() == ".icloud":
+        return f"{ending} is not on this machine yet: let iCloud download it"
     if ending.lower() in ARCHIVES:
         return f"{ending} is an archive: unpack it"
     return f"{ending or 'a name without an ending'} is not read: must be {' '.join(FORMATS)}"

@@ -94,6 +94,26 @@ def test_near_copies_of_labelled_images_are_told(digits, tmp_path):
     assert (".", f"4 of 10 test images are {told}") in info.notes and info.n_labels == 40
 
 
+def test_near_copy_with_another_label_is_told(digits, tmp_path):
+    for i in range(40):
+        write(tmp_path / f"f/labeled/{'ab'[i % 2]}/{i}.png", digits[0][i])
+    for i in range(2):
+        write(tmp_path / f"f/test/{'ba'[i % 2]}/{i}.jpg", digits[0][i], quality=80)
+    notes = dict(load(str(tmp_path / "f"), tmp_path / "data")[0].notes)
+    assert notes["test/b/0.jpg"] == "nearly the same as labeled/a/0.png, which has another label, a"
+
+
+def test_test_images_among_the_unlabelled_are_told(digits, tmp_path):
+    for i in range(40):
+        write(tmp_path / f"f/labeled/{'ab'[i % 2]}/{i}.png", digits[0][i])
+        write(tmp_path / f"f/test/{'ab'[i % 2]}/{i}.png", digits[1][i])
+    for i in range(3):
+        write(tmp_path / f"f/unlabeled/{i}.bmp", digits[1][i])
+    info, _ = load(str(tmp_path / "f"), tmp_path / "data")
+    told = "also among the unlabelled images of training: on new ones the accuracy may be lower"
+    assert (".", f"3 test images are {told}") in info.notes and info.n_images == 43
+
+
 @pytest.mark.parametrize("kind", ["bursts", "versions of Roboflow"])
 def test_groups_stay_on_one_side(digits, tmp_path, kind):
     top = tmp_path / "f"

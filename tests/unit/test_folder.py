@@ -266,7 +266,7 @@ def unlabel(place):
 @pytest.mark.parametrize(
     "harm, message",
     [
-        (lambda place: remove(place, "*/**/*.png"), "no image that can be read, of "),
+        (lambda place: remove(place, "*/**/*.png"), "no image that can be read; must be labeled/<class>/"),
         (unlabel, "no labelled image that can be read: label some"),
         (lambda place: [remove(place, f"labeled/{c}/*") for c in range(1, 10)], "one class only, '0': must be from 2 to 1000"),
         (lambda place: remove(place, "labeled/7/*"), "classes of test images without a labelled image: '7'; label some"),

@@ -196,7 +196,7 @@ def outcome(top, root):
         return folder.describe(str(top), root)
     except (ValueError, DataError) as error:
         message = str(error)
-        assert len(message.splitlines()) == 1 and message.startswith(("data=", "labels.csv")), message
+        assert len(message.splitlines()) == 1 and message.startswith(("data=", "labels.csv", "test/labels.csv")), message
         assert [count for count in Counter(getattr(error, "skipped", ())).values() if count > 1] == []
         return message
 

@@ -197,6 +197,36 @@ def test_everything_that_was_typed_is_kept(again, capsys):
     assert "1 label kept, 4 other rows kept, 5 images selected" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("head", ["why", "why;mine", "why\tmine"])
+def test_labels_beside_the_list_in_one_column_are_told(again, tmp_path, separator, head):
+    content = f"file,label,{head}\nscan 01.png,,the most typical of 9 similar images{separator}cat\n"
+    with pytest.raises(SystemExit, match=r"label_next\.csv, line 2: all columns lie in one: divide it"):
+        again(content)
+    assert (tmp_path / "label_next.csv").read_text() == content
+
+
+def test_two_labels_of_one_image_are_told(again, capsys):
+    table = again("file,label\nscan 01.png,cat\nscan 02.png,dog\nSCAN 01.PNG,dog\nscan 02.png,dog\n")
+    assert [row["label"] for row in table.rows[:4]] == ["cat", "dog", "dog", "dog"]
+    assert "label_next.csv: scan 01.png has the labels 'cat' and 'dog': keep one" in (out := capsys.readouterr().out)
+    assert "scan 02.png has" not in out
+
+
+@pytest.mark.parametrize("layout", ["", "labeled/a"])
+def test_where_the_labels_go_follows_the_layout(few, tmp_path, monkeypatch, capsys, layout):
+    for module in (datasets, files):
+        monkeypatch.setattr(module, "DATA", tmp_path)
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    for i, x in enumerate(few.x[:40, 0]):
+        place = tmp_path / "f" / (layout if i < 4 else "unlabeled") / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(((x - x.min()) * 60).byte().numpy()).save(place)
+    main(["label-next", "--number", "5", "--data", str(tmp_path / "f"), "--outputs", str(tmp_path)])
+    assert ("move these images into the folders of their classes" in (out := capsys.readouterr().out)) == bool(layout)
+    assert ("append these lines to the folder's labels.csv" in out) == (not layout)
+
+
 def test_decomposed_name_is_found_again(again):
     assert [row["file"] for row in again("file,label\nscan é.png,cat\n").rows].count("scan é.png") == 1
 

@@ -313,3 +313,121 @@ def test_versions_in_use_stay(make, root):
 
 def test_nothing_is_pinned_for_named_sets():
     assert datasets.pinned(["mnist", "digits"]) == {}
+
+
+def test_table_under_another_name_is_told(make):
+    names = [f"train/{i}.png" for i in range(8)]
+    top = make(*names, "test/9.png", **{"sample_submission.csv": "id,label\n", "train.csv": "id,label\n0.png,a\n"})
+    info = known(top)
+    assert f"if train.csv has the labels, save it as {top}/labels.csv, with the columns file and label" in info.problem
+
+
+def test_test_images_without_any_class_are_told(make):
+    info = known(make(*below("labeled"), "test/1.png", "test/2.png"))
+    assert "no image in test/ has one class: put them into test/<class>/, or write their classes into test/labels.csv" in whole(
+        info
+    )
+    assert "taken from the labelled ones, since no others have a class" in sentences(info)[1]
+
+
+def test_table_of_test_images_is_named_with_its_folder(make):
+    with pytest.raises(ValueError, match=r"^test/labels\.csv: must be a table .*rename 'filename' to file, 'class' to label"):
+        known(make(*below("labeled"), "test/1.png", **{"test/labels.csv": "filename,class\n1.png,a\n"}))
+
+
+def test_labels_of_yolo_are_not_taken_for_images(make):
+    names = [f"images/{part}/{i}.png" for part in ("train", "val") for i in range(4)]
+    info = known(make(*names, **{f"labels/{part}/{i}.txt": "0 0 0 1 1" for part in ("train", "val") for i in range(4)}))
+    assert info.n_images == 8 and "all are in images/: if that is a class" in info.problem
+
+
+def test_folder_of_images_beside_the_parts_is_told(make):
+    info = known(make(*below("labeled"), "scans/1.png", "scans/old/2.png", **{"scripts/x.py": ""}))
+    told = "move them into labeled/<class>/, unlabeled/ or test/<class>/"
+    assert whole(info) == [f"scans/ has 2 images, not used: to use them, {told}"]
+
+
+def test_folders_of_classes_beside_a_table_are_told(make):
+    rows = table(**{f"{c}/{i}.png": c for c in "ab" for i in range(5)})
+    info = known(make(*TWO, **{"labels.csv": rows}))
+    told = "6 images in folders called like classes have no label in labels.csv, which alone counts here, such as a/5.png"
+    assert whole(info) == [told]
+
+
+def test_masks_are_told(make):
+    info = known(make(*below("labeled"), *(name.replace(".png", "_mask.png") for name in below("labeled"))))
+    told = "by their names masks or thumbnails of others, but used like them: take them out"
+    assert whole(info) == [f"16 images, such as labeled/a/0_mask.png, are {told}"]
+
+
+def test_split_in_a_table_is_said_by_the_sweep(make):
+    names = [f"{i}.png" for i in range(20)]
+    rows = "".join(f"{name},{'ab'[i % 2]},{'train' if i else 'test'}\n" for i, name in enumerate(names))
+    info = known(make(*names, **{"labels.csv": f"file,label,part\n{rows}"}))
+    assert "labels.csv: its column 'part' is not used: images to test with must lie in test/" in sentences(info)
+
+
+def test_files_that_icloud_did_not_download_are_told(make):
+    info = known(make(*below("labeled"), **{"labeled/a/.x.png.icloud": "", "labeled/a/0.png:Zone.Identifier": ""}))
+    assert info.skipped == (("labeled/a/.x.png.icloud", ".icloud is not on this machine yet: let iCloud download it"),)
+
+
+def test_empty_classes_are_no_files(make):
+    with pytest.raises(ValueError, match=r"no image that can be read, of 2 files: 2 \.dcm \("):
+        known(make(**{"labeled/a/1.dcm": "", "labeled/b/2.dcm": ""}))
+
+
+def test_one_image_in_many_classes_is_told_shortly(make):
+    top = make("labeled/0/x.png")
+    for i in range(1, 30):
+        (top / f"labeled/{i}").mkdir()
+        (top / f"labeled/{i}/x.png").write_bytes((top / "labeled/0/x.png").read_bytes())
+    with pytest.raises(
+        ValueError, match=r"no image that can be used, of 30 files: 30 \.png \(the same image has 30 labels: .* and 20 more\)$"
+    ):
+        known(top)
+
+
+def test_example_of_what_is_left_out_is_the_commonest(make):
+    info = known(make(*below("labeled"), **{"labeled/a.txt": "", **{f"labeled/b/{i}.json": "" for i in range(3)}}))
+    assert "4 files left out, such as labeled/b/0.json (.json is not read" in sentences(info)[1]
+
+
+def test_tables_that_are_not_read_are_told(make):
+    tables = {"test.csv": "file\n", "unlabeled/labels.csv": "file,label\n", "sizes.csv": "file\n"}
+    info = known(make(*below("labeled"), "unlabeled/1.png", **tables))
+    told = "not read as a table of labels, since it is not called labels.csv, or not there: unlabeled/labels.csv, test.csv"
+    assert whole(info) == [told]
+
+
+def test_validation_images_beside_classes_are_told(make):
+    assert "val/ is for testing beside train/ alone: rename it to test/" in known(make(*TWO, *below("val"))).problem
+
+
+def test_folder_with_test_images_alone_is_told(make):
+    with pytest.raises(ValueError, match="no image to train with, but 16 in test/; must be labeled/<class>/"):
+        known(make(*below("test")))
+
+
+def test_validation_images_beside_a_table_are_told(make):
+    names = [f"{part}/{i}.png" for part in ("train", "val") for i in range(10)]
+    info = known(make(*names, **{"labels.csv": table(**{name: "ab"[i % 2] for i, name in enumerate(names)})}))
+    assert whole(info) == ["val/ is for training like other folders beside labels.csv: to test with it, rename it to test/"]
+
+
+def test_unlabelled_images_beside_a_table_are_not_missed(make):
+    info = known(make(*TWO, *below("unlabeled"), **{"labels.csv": table(**{f"{c}/{i}.png": c for c in "ab" for i in range(8)})}))
+    assert not whole(info) and info.n_images - info.n_labels == 16
+
+
+@pytest.mark.parametrize("odd", [65535, None])
+def test_scale_that_single_values_stretch_is_told(make, odd):
+    top = make(*below("labeled"))
+    for i in range(4):
+        values = np.arange(784, dtype=np.uint16).reshape(28, 28) % 300
+        values[3, 3] = odd if odd and i == 1 else 0
+        Image.fromarray(values).save(top / f"labeled/a/deep{i}.tif")
+    told = [text for text in whole(known(top)) if "levels of grey" in text]
+    assert told == [
+        "of 256 levels of grey these images use 3: values far from all others, such as in labeled/a/deep1.tif, stretch this scale"
+    ] * bool(odd)

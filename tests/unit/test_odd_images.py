@@ -1,5 +1,7 @@
 """Image files as people have them: formats, depths, pages, and broken ones. The files are made here."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image, features
@@ -233,3 +235,61 @@ def test_heic_is_read_where_its_plug_in_is_installed(tmp_path):
 
 def test_avif_is_read_where_pillow_has_it():
     assert (".avif" in FORMATS) == bool(features.check("avif"))
+
+
+def tiff(path, values, **tags):
+    """Writes numbers as a TIFF with other tags than Pillow's own, by their names."""
+    values = np.ascontiguousarray(values)
+    numbers = {"bits": 258, "photometric": 262, "kind": 339} | {
+        "width": 256,
+        "height": 257,
+        "packed": 259,
+        "rows": 278,
+        "size": 279,
+    }
+    entries = {"width": values.shape[1], "height": values.shape[0], "packed": 1, "rows": values.shape[0], "size": values.nbytes}
+    entries |= {"bits": 8 * values.itemsize, "photometric": 1, "kind": 1} | tags
+    found = {numbers[name]: value for name, value in entries.items()} | {273: 8 + 2 + 12 * (len(entries) + 2) + 4, 277: 1}
+    content = b"II*\0" + struct.pack("<IH", 8, len(found))
+    for number, value in sorted(found.items()):
+        content += (
+            struct.pack("<HHII", number, 4, 1, value) if number in (273, 279) else struct.pack("<HHIHH", number, 3, 1, value, 0)
+        )
+    path.write_bytes(content + b"\0" * 4 + values.tobytes())
+    return path
+
+
+def test_whole_numbers_of_32_bits_have_no_sign_unless_they_say_so(tmp_path):
+    values = (RAMP * 4e9).astype("<u4")
+    assert np.allclose(read_frame(tiff(tmp_path / "x.tif", values)).values, values, rtol=1e-6)
+    signed = (RAMP * 4e9 - 2e9).astype("<i4")
+    assert np.allclose(read_frame(tiff(tmp_path / "y.tif", signed, kind=2)).values, signed, rtol=1e-6, atol=1)
+
+
+def test_white_may_be_zero(tmp_path):
+    """As in scans: also of a picture with 16 bits, as Pillow has it for 8."""
+    deep = tiff(tmp_path / "x.tif", (65535 - RAMP * 65535).astype("<u2"), photometric=0)
+    flat = tiff(tmp_path / "y.tif", (255 - RAMP * 255).astype("u1"), photometric=0)
+    assert np.abs(read_frame(deep).pixels().astype(int) - read_frame(flat).pixels()).max() <= 1
+    assert read_frame(deep).pixels()[-1, -1, 0] == 255
+
+
+def test_values_that_stand_for_none_are_filled_and_told(tmp_path):
+    values = RAMP.astype(np.float32).copy()
+    values[:5] = -9999
+    Image.fromarray(values).save(tmp_path / "map.tif", tiffinfo={42113: "-9999"})
+    frame = read_frame(tmp_path / "map.tif")
+    assert frame.values.min() >= 0 and frame.notes == ("140 pixels are no number: filled with the median",)
+
+
+def test_tiff_that_pillow_does_not_know_is_named(tmp_path):
+    with pytest.raises(UnreadableImage, match="a TIFF with pixels that are not read: must be grey with up to 32 bits"):
+        read_frame(tiff(tmp_path / "x.tif", RAMP.astype("<f8"), kind=3))
+
+
+@pytest.mark.parametrize("kind, kept", [("PNG", 12), ("GIF", 8)])
+def test_damaged_file_is_not_told_to_be_of_another_kind(tmp_path, kind, kept):
+    Image.fromarray(GREY).save(tmp_path / "x", kind)
+    (tmp_path / "x.png").write_bytes((tmp_path / "x").read_bytes()[:kept])
+    with pytest.raises(UnreadableImage, match=f"^damaged: it begins like {kind}, but what follows can't be read$"):
+        read_frame(tmp_path / "x.png")

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import os
+import re
 import time
 import unicodedata
 from pathlib import Path
@@ -192,6 +193,71 @@ def test_what_is_no_table_of_labels_is_named(read, content, message):
 
 
 @pytest.mark.parametrize(
+    "content, advice",
+    [
+        ("filename,class\na.png,cat\n", "rename 'filename' to file, 'class' to label"),
+        ("Image_ID;Category\na.png;cat\n", "rename 'Image_ID' to file, 'Category' to label"),
+        ("img,y,split\na.png,1,train\n", "rename 'img' to file, 'y' to label"),
+        ("Image Index,Finding Labels\na.png,cat\n", "rename 'Image Index' to file, 'Finding Labels' to label"),
+        ("file,target\na.png,1\n", "rename 'target' to label"),
+        ("a.png,cat\nb.png,dog\n", "put a line with the names of the columns above it"),
+        (
+            "filename, cat, dog\na.png, 0, 1\n",
+            "rename 'filename' to file; write the name of each image's class into one column, label",
+        ),
+        ("colour,size\nred,1\n", ""),
+    ],
+)
+def test_heads_of_other_programs_are_told_how_to_rename(read, content, advice):
+    with pytest.raises(ValueError) as stop:
+        read(content)
+    assert str(stop.value).startswith(MUST) and str(stop.value).endswith(f"){advice and ': '}{advice}")
+
+
+@pytest.mark.parametrize("above", ["My labels\n", "My labels,\n,\n", "# made today\n", "label_next\n"])
+def test_head_below_a_title_is_found_and_told(read, above):
+    line = above.count("\n") + 1
+    with pytest.raises(ValueError, match=rf"in its first row \(they are in line {line}: remove the lines above it\)$"):
+        read(f"{above}file,label\na.png,cat\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "file,label,why;\na.png,,far;cat\n",
+        '"file,label,why";\n"a.png,,far";cat\n',
+        '"file,label"\n"a.png,cat"\n',
+        '"file,label";x\n',
+    ],
+)
+def test_labels_beside_a_table_in_one_column_are_told(read, content):
+    """Excel shows a table with commas in one column where the decimal sign is a comma; labels are then typed into the next."""
+    with pytest.raises(
+        ValueError, match=r"^labels.csv: all columns lie in one: divide it \(Excel: Data, Text to Columns\), and move"
+    ):
+        read(content)
+
+
+def test_numbers_of_rows_without_a_head_are_told_as_those_of_r(read):
+    with pytest.raises(ValueError, match=r"^labels.csv, line 2: 3 fields, the head has 2; row.names=FALSE in R leaves out the"):
+        read('"file","label"\n"1","a.png","cat"\n')
+
+
+@pytest.mark.parametrize(
+    "column, values", [("split", "ab"), ("is_train", "10"), ("fold", "01"), ("x", ("train", "test")), ("x", ("Training", "VAL"))]
+)
+def test_column_that_splits_is_told(tmp_path, column, values):
+    (tmp_path / "labels.csv").write_text(f"file,label,{column}\na.png,cat,{values[0]}\nb.png,dog,{values[1]}\n")
+    _, notes = tables.read_labels(tmp_path / "labels.csv")
+    assert notes == (f"its column '{column}' is not used: images to test with must lie in test/",)
+
+
+def test_other_columns_are_no_split(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,label,similarity,note,split\na.png,cat,0.5,test,\nb.png,dog,0.6,,\n")
+    assert tables.read_labels(tmp_path / "labels.csv")[1] == ()
+
+
+@pytest.mark.parametrize(
     "label, encoding",
     [
         ("кот", "cp1251"),
@@ -357,6 +423,11 @@ def test_names_that_lack_the_folder_say_so():
     assert tables.difference(names, files, "t.csv").endswith("'b/img00.png'; there is 'a/img00.png': write 'a/' for 'b/'")
 
 
+def test_name_that_two_folders_have_is_told_with_both():
+    files = [f"{folder}/{name}" for folder in "ab" for name in FILES]
+    assert tables.difference(FILES, files, "t.csv").endswith("'img00.png'; there are 'a/img00.png' and 'b/img00.png'")
+
+
 def test_difference_takes_what_most_names_show():
     names = ["readme", "scans/img03.png", "scans/img04.png"]
     expected = "none of the 3 files named in t.csv is there: one is 'scans/img03.png'; there is 'img03.png': remove 'scans/'"
@@ -394,6 +465,19 @@ def test_look_alikes_are_told(labels):
     assert tables.look_alikes([*labels, "other", ""]) == [
         f"classes {tables.quoted(first)} and {tables.quoted(second)} look alike"
     ]
+
+
+@pytest.mark.parametrize("label", ["?", "??", "unlabelled", "Unlabeled", "no label", "TODO", "#N/A", "#REF!", "=A2"])
+def test_words_for_no_label_are_told(label):
+    told = f"class '{label}' seems to be no label: if so, leave its images without one"
+    assert tables.look_alikes(["cat", label]) == [told]
+
+
+@pytest.mark.parametrize("joined", ["cat, dog", "dog;cat", "cat|dog", "cat/dog"])
+def test_several_labels_in_one_cell_are_told(joined):
+    parts = " and ".join(f"'{part}'" for part in re.split("[^a-z]+", joined))
+    assert tables.look_alikes(["cat", "dog", joined]) == [f"class '{joined}' is another than {parts}: each image has one class"]
+    assert not tables.look_alikes(["cat", joined])
 
 
 @pytest.mark.parametrize("labels", [("1", "11"), ("1-2", "12"), ("-1", "1"), ("-", "_"), ("cat", "dog"), ("0", "O")])

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from ssl_core.data import load
 from ssl_core.datasets import DATA_SETS, DataSetInfo, check_name, describe, fetch, pinned, slug, tables
 from ssl_core.datasets.checks import check_whole
+from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
 
 from ..runs import executors, files
@@ -164,13 +166,14 @@ def sentences(info: DataSetInfo) -> list[str]:
     if not info.files:
         origin = "of the set itself"
     else:
-        origin = "given as such" if info.own_test else "taken from the labelled ones, since there is no test/"
+        origin = "given as such" if info.own_test else "taken from the labelled ones, since no others have a class"
     lines = [
         f"{info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes",
         f"{info.n_test} images to test with, {origin}; {_counted(info.skipped, 'left out')}",
     ]
     lines += [text for file, text in info.notes if file == WHOLE]
-    if about_files := [note for note in info.notes if note[0] != WHOLE]:
+    lines += [f"{file}: {text}" for file, text in info.notes if file in TABLES]
+    if about_files := [note for note in info.notes if note[0] not in (WHOLE, *TABLES)]:
         lines.append(_counted(about_files, "used in part, or with a remark"))
     if unfit := [row for row in info.skipped if "named in" in row[1]]:
         lines.append(f"{_counted(unfit, 'named in a table of labels, but not there')}")
@@ -178,6 +181,9 @@ def sentences(info: DataSetInfo) -> list[str]:
 
 
 def _counted(rows: Rows, what: str) -> str:
-    """How many files are `what`, with an example."""
-    example = f", such as {rows[0][0]} ({rows[0][1]})" if rows else ""
+    """How many files are `what`, with an example of the commonest reason."""
+    if not rows:
+        return f"0 files {what}"
+    ((common, _),) = Counter(reason for _, reason in rows).most_common(1)
+    example = f", such as {next(file for file, reason in rows if reason == common)} ({common})"
     return f"{len(rows)} file{'s' * (len(rows) != 1)} {what}{example}"

@@ -110,6 +110,16 @@ def read_list(path: Path, pool: Pool) -> Earlier:
     return Earlier(table.columns, tuple(row for row, _ in kept), found, table.notes, content)
 
 
+def contradictions(earlier: Earlier, pool: Pool) -> list[str]:
+    """A sentence for each image that has several labels in the list."""
+    labels: dict[str, set[str]] = {}
+    for row, number in zip(earlier.rows, earlier.numbers, strict=False):  # rows without an image come last
+        if row["label"]:
+            labels.setdefault(str(pool.names[number]) if number >= 0 else row[pool.column], set()).add(row["label"])
+    several = {name: sorted(each) for name, each in labels.items() if len(each) > 1}
+    return [f"{name} has the labels {' and '.join(map(tables.quoted, each))}: keep one" for name, each in several.items()]
+
+
 def _is_typed(row: dict[str, str], number: int | None) -> bool:
     """Did somebody type in this row? It may also be a remark in place of an image, which this module did not write."""
     if row["label"] or (number is None and not row.get("why")):
@@ -122,6 +132,8 @@ def _check_row(place: str, row: dict[str, str], number: int | None, pool: Pool) 
     name, label, classes = row[pool.column], row["label"], pool.images.classes
     if re.fullmatch(OURS["why"], row.get("similarity", "")):
         raise ValueError(f"{place}: similarity={row['similarity']!r}: must be a number; is a comma missing?")
+    if any(re.fullmatch(rf"{OURS['why']}\s*[;\t|].*[^;\t|\s].*", cell) for cell in row.values()):
+        raise ValueError(f"{place}: {tables.IN_ONE_COLUMN}")
     if not label:
         return
     if number is None:
@@ -190,6 +202,7 @@ def command(args: argparse.Namespace) -> None:
     path = outputs / "label_next.csv"
     earlier = read_list(path, images)
     alike = tables.look_alikes([*earlier.labels, *images.images.classes]) if images.column == "file" else []
+    alike += [f"{path.name}: {each}" for each in contradictions(earlier, images)]
     for note in (*(f"{path.name}: {each}" for each in earlier.notes), *alike):
         print(f"label-next: {note}")
     labeled = sorted({*images.labeled, *(i for i in earlier.numbers if i >= 0)})
@@ -205,7 +218,9 @@ def command(args: argparse.Namespace) -> None:
     before = f"{tables.counted(n_labels, 'label')} kept, " if n_labels else ""
     before += f"{tables.counted(n_others, 'other row')} kept, " if n_others else ""
     print(f"label-next: {before}{n} images selected; fill in the column `label` of {path}")
-    if images.column == "file":
+    if images.column == "file" and images.labeled and not (images.folder / "labels.csv").exists():
+        print("label-next: once filled in, move these images into the folders of their classes, beside the labelled ones")
+    elif images.column == "file":
         print("label-next: once filled in, append these lines to the folder's labels.csv (create it if there is none)")
 
 
