@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import ndimage
 
 from ssl_core import data
-from ssl_core.datasets import copies, folder, load
+from ssl_core.datasets import copies, load
+from ssl_core.datasets.pixels import decode
 
 
 @pytest.fixture(scope="session")
@@ -142,9 +143,7 @@ def test_draw_without_groups_is_that_of_the_files_alone(digits, tmp_path):
     for i in range(60):
         write(top / f"labeled/{'ab'[i % 2]}/{i}.png", digits[0][i])
     info, _ = load(str(top), tmp_path / "data")
-    order = {
-        c: sorted((folder.decode(path)[1], f"labeled/{c}/{path.name}") for path in (top / "labeled" / c).iterdir()) for c in "ab"
-    }
+    order = {c: sorted((decode(path)[1], f"labeled/{c}/{path.name}") for path in (top / "labeled" / c).iterdir()) for c in "ab"}
     assert set(info.files_test) == {file for c in "ab" for _, file in order[c][:6]}
 
 

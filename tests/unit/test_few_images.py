@@ -117,7 +117,7 @@ def numbers(content):
         yield from numbers(value) if isinstance(value, dict) else [value] * isinstance(value, float)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(table=tables())
 def test_no_study_fails_or_is_sure_of_few_images(table, tmp_path_factory):
     found = results(*table, tmp_path_factory.mktemp("runs"))
@@ -134,6 +134,7 @@ def test_no_study_fails_or_is_sure_of_few_images(table, tmp_path_factory):
         assert gains.empty or (gains[["low", "high"]].abs().fillna(0) <= 1).all(axis=None)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(table=tables(), target=st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_answers_are_finite_and_between_nothing_and_all(table, target):
@@ -153,6 +154,7 @@ def test_answers_are_finite_and_between_nothing_and_all(table, target):
         assert f"{images} test image" in found["target_n_labels"]["best"]["left_out"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.studies())
 def test_the_figures_of_perfect_scores_are_drawn(name, tmp_path):
     y, runs = [i % 2 for i in range(20)], runs_of(SIZES, 2)

@@ -161,6 +161,7 @@ def odd_images(folder):
     Image.new("L", (500, 1), 77).save(folder / "line.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [None, (0.0, 4080.0)])
 def test_script_in_plain_onnxruntime_reads_images_as_predict_does(scans, tmp_path, monkeypatch, capsys, scale):
     """Without what `predict` adds: views of each image, and another frame."""

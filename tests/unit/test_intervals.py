@@ -114,6 +114,7 @@ def test_few_test_images_promise_little_and_many_much():
     assert intervals.chance_to_reach([0.98, 0.99], 0.985) == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_test", [20, 100])
 def test_the_chance_to_reach_a_target_comes_true_with_few_test_images(n_test):
     """True accuracies as likely beforehand as Jeffreys' prior says; the seeds scatter by half a point."""
@@ -129,6 +130,7 @@ def test_the_chance_to_reach_a_target_comes_true_with_few_test_images(n_test):
         assert came_true[among].mean() == pytest.approx(chances[among].mean(), abs=0.04)
 
 
+@pytest.mark.slow
 def test_forecasts_cover_at_least_as_often_as_they_claim(monkeypatch):
     """500 learning curves whose law is known, seen at up to 500 labels: the 90 % intervals at 1000, 2000 and 6000."""
     monkeypatch.setattr(intervals, "DRAWS", 14)  # a quarter of the curves, for speed

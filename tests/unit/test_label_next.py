@@ -66,6 +66,7 @@ def test_numbers_that_became_floats_are_whole(select, tmp_path):
     assert not {12, 13, 14} & set(table["index"][3:].astype(int))
 
 
+@pytest.mark.slow
 def test_long_list_has_several_sheets(select, tmp_path):
     select(20)
     assert len(select(label_next.PER_SHEET + 1)) == label_next.PER_SHEET + 1

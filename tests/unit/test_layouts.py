@@ -285,6 +285,7 @@ def test_skipped_csv_is_also_written_for_an_unusable_folder(make, tmp_path):
         datasets.metadata.cache_clear() or check_usable(str(top), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_child_process_reads_what_the_sweep_described(make, root):
     top = make(*below("labeled"))
     before = describe(str(top))

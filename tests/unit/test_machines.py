@@ -110,6 +110,7 @@ def test_damaged_files_of_the_kernel_are_no_limit(tmp_path_factory, text, other)
     assert machine.cores(tree) >= 1 and machine.memory(tree) >= 0
 
 
+@pytest.mark.slow
 def test_real_limit_is_seen_by_a_process_in_it():
     """In a control group of version 1 or 2 that is made for the test, with 1.5 GB of memory."""
     top = next(iter(machine.control_groups("memory")), None)
@@ -172,6 +173,7 @@ def test_only_another_process_means_another_sweep(tmp_path, monkeypatch, number)
         pass
 
 
+@pytest.mark.slow
 def test_killed_holder_leaves_no_lock(tmp_path):
     program = "import sys, time; from pathlib import Path; from ssl_core.datasets import machine\n"
     program += "with machine.lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
@@ -212,6 +214,7 @@ except OSError as error: print(type(error).__name__, error)
 """
 
 
+@pytest.mark.slow
 def test_lock_of_another_user_is_named(open_folder):
     lock = open_folder / "lock"
     refused = f"OSError {lock}: must be a file that can be written to (Permission denied; {{}} belongs to root)\n"
@@ -580,6 +583,7 @@ def test_lab_of_root_is_allowed_and_of_this_python(tmp_path):
     assert "<--ServerApp.kernel_spec_manager_class=ssl_core.lab.runs.kernels.OwnKernel>" in text
 
 
+@pytest.mark.slow
 def test_own_kernel_is_the_only_one_that_the_lab_offers(tmp_path):
     program = "from ssl_core.lab.runs.kernels import OwnKernel; import json; print(json.dumps(OwnKernel().get_all_specs()))"
     environment = os.environ | {"JUPYTER_PATH": other_kernel(tmp_path)}

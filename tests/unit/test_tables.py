@@ -441,6 +441,7 @@ def test_difference_of_few():
     assert tables.difference([], FILES, "t.csv") == ""
 
 
+@pytest.mark.slow
 def test_sixty_thousand_names_take_seconds(tmp_path):
     files = [f"a/{i:05}.png" for i in range(60_000)]
     start = time.process_time()
@@ -488,7 +489,7 @@ def test_different_labels_are_left_alone(labels):
 @given(st.lists(cells))
 def test_any_label_has_an_appearance(labels):
     for sentence in tables.look_alikes(labels):
-        assert sentence.isprintable() and sentence.startswith("classes ")
+        assert sentence.isprintable() and sentence.startswith(("class ", "classes "))
 
 
 @pytest.mark.parametrize(
