@@ -80,8 +80,11 @@ def pinned(names: Sequence[str], root: Path) -> dict[str, str]:
 
 def pinned_file(name: str, root: Path) -> Path | None:
     """The kept file that is pinned for the folder `name`; None if there is none, or if it is not whole."""
-    kept = json.loads(os.environ.get(PINNED) or "{}").get(_place(name))
-    path = root / "folders" / kept if kept else None
+    try:
+        kept = json.loads(os.environ.get(PINNED) or "{}").get(_place(name))
+    except (ValueError, AttributeError):  # a variable of this name, but not ours
+        return None
+    path = root / "folders" / kept if isinstance(kept, str) else None
     return path if path and store.is_whole(path) else None
 
 

@@ -432,3 +432,9 @@ def test_scale_that_single_values_stretch_is_told(make, odd):
     assert told == [
         "of 256 levels of grey these images use 3: values far from all others, such as in labeled/a/deep1.tif, stretch this scale"
     ] * bool(odd)
+
+
+@pytest.mark.parametrize("value", ["garbage", "[1]", '{"/": 3}', "{}"])
+def test_foreign_variable_of_that_name_is_passed_over(make, monkeypatch, value):
+    monkeypatch.setenv(folder.PINNED, value)
+    assert known(make(*TWO)).n_images == 14

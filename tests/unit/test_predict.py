@@ -133,6 +133,18 @@ def test_onnx_gives_the_same_probabilities_and_says_how_it_must_be_fed(copied, d
         torch.testing.assert_close(torch.from_numpy(probabilities), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_list_that_a_person_changed_is_kept(copied, capsys):
+    call(copied)
+    call(copied)
+    assert "changed by hand" not in capsys.readouterr().out and len(list(copied.glob("*.csv"))) == 1
+    typed = (copied / "pseudo_labels.csv").read_text() + "mine,7,1,no\n"
+    (copied / "pseudo_labels.csv").write_text(typed)
+    call(copied)
+    (kept,) = copied.glob("pseudo_labels.*.csv")
+    assert kept.read_text() == typed and "mine" not in (copied / "pseudo_labels.csv").read_text()
+    assert f"pseudo_labels.csv was changed by hand: it is kept as {kept.name}" in capsys.readouterr().out
+
+
 def damage_record(folder, **changes):
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | changes))

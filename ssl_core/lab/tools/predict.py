@@ -7,6 +7,7 @@ the run had no label. With ONNX=file it also writes the network for programs wit
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -170,12 +171,25 @@ def command(args: argparse.Namespace) -> None:
     else:
         images, told = unlabeled(trained)
         rows, path = review_order(table(trained, images, threshold.value)), place / "pseudo_labels.csv"
-    tables.write(path, list(rows.columns), rows.to_dict("records"))
+    _write(path, rows)
     for line in _left_out(images.skipped):
         print(f"left out: {line}")
     print(f"predict: {counted(len(rows), 'image')} in {path}, {counted(len(images.skipped), 'file')} left out")
     for sentence in [*told, _abstained(rows, threshold)]:
         print(f"predict: {sentence}")
+
+
+def _write(path: Path, rows: pd.DataFrame) -> None:
+    """Writes the list; an earlier one that somebody has changed since it was written is kept under another name."""
+    mark = path.with_name(f".{path.name}.sha256")
+    if path.exists():
+        digest = sha256(path.read_bytes()).hexdigest()
+        if not mark.exists() or mark.read_text() != digest:
+            kept = path.with_name(f"{path.stem}.{digest[:8]}.csv")
+            path.rename(kept)
+            print(f"predict: {path.name} was changed by hand: it is kept as {kept.name}")
+    tables.write(path, list(rows.columns), rows.to_dict("records"))
+    files.write_atomically(mark, sha256(path.read_bytes()).hexdigest())
 
 
 def _left_out(skipped: Sequence[tuple[str, str]]) -> Iterator[str]:
