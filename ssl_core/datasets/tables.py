@@ -196,7 +196,7 @@ def _separator(name: str, allowed: str, text: str, columns: Sequence[str]) -> tu
     if first := re.match(rf'"?sep=([^\w\s"]|\t)"?[{SEPARATORS} ]*(?=[\r\n])', text, re.IGNORECASE):
         separators, text = first[1] + separators, text[first.end() :]
     beginnings: list[list[tuple[int, list[str]]]] = []
-    problem = ValueError(f"{allowed} (it has no row)")
+    problems: list[ValueError] = []
     for separator in separators:
         rows: list[tuple[int, list[str]]] = []
         try:
@@ -205,10 +205,10 @@ def _separator(name: str, allowed: str, text: str, columns: Sequence[str]) -> tu
                 if len(rows) == 1 and set(columns) <= set(_names(row[1], columns)):
                     return separator, text
         except ValueError as error:
-            problem = error
+            problems.append(error)
         beginnings += [rows] if rows else []
     if not beginnings:
-        raise problem
+        raise problems[0] if problems else ValueError(f"{allowed} (it has no row)")
     for line, cells in (row for rows in beginnings for row in rows):
         if set(columns) <= set(_names(cells, columns)):
             raise ValueError(f"{allowed} in its first row (they are in line {line}: remove the lines above it)")
