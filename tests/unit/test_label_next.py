@@ -99,8 +99,20 @@ def test_invalid_list_is_named_and_left_as_it_is(select, tmp_path, table, messag
 
 @pytest.mark.parametrize("n, allowed", [(0, "from 1"), (-3, "from 1"), ("many", "from 1"), (N + 1, f"from 1 to {N}")])
 def test_bad_number_is_named(select, n, allowed):
-    with pytest.raises(SystemExit, match=rf"^label-next: (N|n_labels)='?{n}'?: must be a whole number {allowed}"):
+    with pytest.raises(SystemExit, match=rf"^label-next: N='?{n}'?: must be a whole number {allowed}"):
         select(n)
+
+
+def test_folders_of_classes_leave_nothing_to_select(few, tmp_path, monkeypatch):
+    for module in (datasets, files):
+        monkeypatch.setattr(module, "DATA", tmp_path)
+    for i, x in enumerate(few.x[:20, 0]):
+        place = tmp_path / "years" / f"20{19 + i % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(((x - x.min()) * 60).byte().numpy()).save(place / f"{i}.png")
+    classes = r"classes are the folders 2019 \(10\), 2020 \(10\); if they are not, move them into unlabeled/$"
+    with pytest.raises(SystemExit, match=rf"^label-next: N=5: every image has a label, none is left to select; {classes}"):
+        main(["label-next", "--number", "5", "--data", str(tmp_path / "years"), "--outputs", str(tmp_path)])
 
 
 def test_labels_for_a_folder_without_any(few, tmp_path, monkeypatch):

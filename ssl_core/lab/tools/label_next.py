@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ssl_core import data, graph, recipes
 from ssl_core.data import Images
-from ssl_core.datasets import check_name, describe, tables
-from ssl_core.datasets.checks import check_n_labels, check_seed, check_whole
+from ssl_core.datasets import DataSetInfo, check_name, describe, tables
+from ssl_core.datasets.checks import check_seed, check_whole
+from ssl_core.datasets.walk import WHOLE
 from ssl_core.graph import Neighbors, Selection
 
 from ..runs import files, graph_cache, sweep
@@ -206,8 +207,9 @@ def command(args: argparse.Namespace) -> None:
     for note in (*(f"{path.name}: {each}" for each in earlier.notes), *alike):
         print(f"label-next: {note}")
     labeled = sorted({*images.labeled, *(i for i in earlier.numbers if i >= 0)})
-    check_n_labels(n, len(images.names) - len(labeled))
-    background = describe(name, files.DATA, for_training=False).background
+    info = describe(name, files.DATA, for_training=False)
+    _check_left(n, len(images.names) - len(labeled), info)
+    background = info.background
     pretraining = recipes.BEST.for_images(background).pretraining
     assert pretraining is not None  # of this recipe
     neighbors = graph_cache.load(images.images, pretraining)
@@ -222,6 +224,15 @@ def command(args: argparse.Namespace) -> None:
         print("label-next: once filled in, move these images into the folders of their classes, beside the labelled ones")
     elif images.column == "file":
         print("label-next: once filled in, append these lines to the folder's labels.csv (create it if there is none)")
+
+
+def _check_left(n: int, left: int, info: DataSetInfo) -> None:
+    """Raises ValueError if fewer than `n` images are `left` without a label; of a folder, also with what was recognised."""
+    if n > left:
+        notes = "".join(f"; {text}" for file, text in info.notes if file == WHOLE)
+        if not left:
+            raise ValueError(f"N={n}: every image has a label, none is left to select{notes}")
+        raise ValueError(f"N={n}: must be a whole number from 1 to {left}, the images without a label{notes}")
 
 
 # --- for the notebook: what labels reach before anything is trained
