@@ -123,11 +123,18 @@ def test_real_limit_is_seen_by_a_process_in_it():
         limit = next((file for file in ("memory.max", "memory.limit_in_bytes") if (group / file).exists()), None)
         if limit is None:
             pytest.skip("the groups around this process limit no memory")
-        (group / limit).write_text("1500000000")
+        try:
+            (group / limit).write_text("1500000000")
+        except OSError as error:
+            pytest.skip(f"no limit can be set here: {error}")
         program = "import sys; input(); from ssl_core.datasets import machine; print(machine.memory())"
         pipe = subprocess.PIPE
         process = subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True)
-        (group / "cgroup.procs").write_text(str(process.pid))
+        try:
+            (group / "cgroup.procs").write_text(str(process.pid))
+        except OSError as error:
+            process.communicate("\n")
+            pytest.skip(f"no process can be put into a control group here: {error}")
         assert 1e9 < int(process.communicate("\n")[0]) <= 1.5e9
     finally:
         group.rmdir()
