@@ -68,7 +68,7 @@ def _measured(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of images (N, 28, 28): the figure's longer side, the distance of its centre from the frame's, and whether there is one."""
     edge = np.ones(pixels.shape[1:], bool)
     edge[1:-1, 1:-1] = False
-    clean = np.asarray([(image[edge] < DARK).mean() >= EVEN and image.max() >= DARK for image in pixels], bool)
+    clean = ((pixels[:, edge] < DARK).mean(axis=1) >= EVEN) & np.any(pixels >= DARK, axis=(1, 2))
     sides, offsets = [], []
     for axis in (2, 1):
         along, mass = np.any(pixels > 0, axis=axis), np.sum(pixels, axis=axis, dtype=float)

@@ -30,11 +30,8 @@ class RunFiles:
     def write(self, folder: Path) -> None:
         """Writes the files into `folder`; then raises LabError if the run failed."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in {
-            *records.FILES,
-            records.IMAGES,
-            records.CHECKPOINT,
-        } & self.content.keys():  # and no other name that a worker might send
+        known = {*records.FILES, records.IMAGES, records.CHECKPOINT}  # and no other name that a worker might send
+        for name in known & self.content.keys():
             (folder / name).write_bytes(self.content[name])
         if self.error:
             raise LabError(self.error)

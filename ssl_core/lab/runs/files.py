@@ -56,6 +56,13 @@ def writable(parameter: str, folder: Path) -> Path:
         raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({_reason(error)})") from None
 
 
+def keep_beside(path: Path, content: bytes) -> Path:
+    """Writes `content`, which was in the file `path`, beside it under a name of its own; the new file."""
+    kept = path.with_name(f"{path.stem}.{digest(content.hex())[:6]}{path.suffix}")
+    write_atomically(kept, content)
+    return kept
+
+
 def _reason(error: OSError | ValueError) -> str:
     """Why a path cannot be used, in words."""
     if isinstance(error, FileExistsError) and Path(error.filename).is_symlink():

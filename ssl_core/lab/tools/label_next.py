@@ -169,7 +169,7 @@ def write_list(path: Path, pool: Pool, earlier: Earlier, rows: list[dict[str, ob
     if (path.read_bytes() if path.exists() else None) != earlier.content:
         raise ValueError(f"{path.name}: was changed in the meantime: the same command again takes it as it is now")
     if earlier.content and earlier.notes:
-        files.write_atomically(path.with_name(f"{path.stem}.{files.digest(earlier.content.hex())[:6]}.csv"), earlier.content)
+        files.keep_beside(path, earlier.content)
     ours = [pool.column, *COLUMNS]
     columns = [*earlier.columns, *(column for column in ours if column not in earlier.columns)]
     tables.write(path, columns, [*earlier.rows, *rows])

@@ -49,8 +49,7 @@ class Reader:
         self.dark = False  # whether the background of the training images is even and dark
         if sample is not None and sample.shape[1] == 1:
             self.framing = Framing.of(sample[:, 0])
-            color, even = background(sample.transpose(0, 2, 3, 1))
-            self.dark = bool(even and color.mean() < 128)
+            self.dark = _has_background(sample, light=False)
 
     def read(self, folder: Path) -> NewImages:
         """The images below `folder`; raises ValueError if there is none that can be read."""
@@ -86,7 +85,7 @@ class Reader:
         """Images (N, C, 28, 28) with the changes that make them like those of training; and these changes, in words."""
         changes = np.full(len(pixels), "", dtype=object)
         if self.dark:
-            light = np.array([_is_light(image) for image in pixels])
+            light = np.array([_has_background(image[None], light=True) for image in pixels])
             pixels = np.where(light[:, None, None, None], 255 - pixels, pixels)
             changes[light] = EXCHANGED
         if self.framing is not None:
@@ -155,7 +154,7 @@ def several(names: Sequence[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def _is_light(image: np.ndarray) -> bool:
-    """Whether the background of an image (1, 28, 28), bytes, is even and light."""
-    color, even = background(image.transpose(1, 2, 0)[None])
-    return bool(even and color.mean() > 127)
+def _has_background(images: np.ndarray, *, light: bool) -> bool:
+    """Whether images (N, 1, 28, 28), bytes, have an even background, all the same, and whether it is a light or a dark one."""
+    color, even = background(images.transpose(0, 2, 3, 1))
+    return even and bool(color.mean() > 127) == light

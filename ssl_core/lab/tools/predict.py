@@ -7,7 +7,6 @@ the run had no label. With ONNX=file it also writes the network for programs wit
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +50,8 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
         return _own(trained, info.skipped)
     if trained.kept is None:
         raise ValueError(f"data={name!r}: its images have changed since the run, and {OUTDATED}")
-    x = _as_trained(arrays["x"], info, trained)
-    if info.scale not in (None, trained.scale):
-        x = _read_again(name, info, trained)
+    same_scale = info.scale in (None, trained.scale)
+    x = _as_trained(arrays["x"], info, trained) if same_scale else _read_again(name, info, trained)
     had = np.isin(np.array(info.files), trained.kept.labeled) | np.isin(records.digests(x), trained.kept.digests)
     index = np.flatnonzero(~had)
     if not len(index):
@@ -182,14 +180,11 @@ def command(args: argparse.Namespace) -> None:
 def _write(path: Path, rows: pd.DataFrame) -> None:
     """Writes the list; an earlier one that somebody has changed since it was written is kept under another name."""
     mark = path.with_name(f".{path.name}.sha256")
-    if path.exists():
-        digest = sha256(path.read_bytes()).hexdigest()
-        if not mark.exists() or mark.read_text() != digest:
-            kept = path.with_name(f"{path.stem}.{digest[:8]}.csv")
-            path.rename(kept)
-            print(f"predict: {path.name} was changed by hand: it is kept as {kept.name}")
+    written = mark.read_text() if mark.exists() else ""
+    if path.exists() and files.digest((content := path.read_bytes()).hex()) != written:
+        print(f"predict: {path.name} was changed by hand: it is kept as {files.keep_beside(path, content).name}")
     tables.write(path, list(rows.columns), rows.to_dict("records"))
-    files.write_atomically(mark, sha256(path.read_bytes()).hexdigest())
+    files.write_atomically(mark, files.digest(path.read_bytes().hex()))
 
 
 def _left_out(skipped: Sequence[tuple[str, str]]) -> Iterator[str]:
