@@ -60,6 +60,7 @@ class Task:
     split: Split | None = None  # which training images these are
     held_out: Tensor | None = None  # (H,), indices of the labelled images of a withheld fold
     y_held_out: Tensor | None = None  # (H,), their classes, label noise included
+    n_clusters: int = 0  # of a task without labels: classes are clusters, and its labelled images stand for one each
 
     def to(self, device: torch.device) -> "Task":
         """The task with the tensors that training uses on `device`."""

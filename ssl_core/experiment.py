@@ -7,47 +7,65 @@ training, evaluation. `run` does all of it; notebooks and tools call its parts t
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from . import graph
+from . import clusters, graph, selection
 from .checkpoint import Checkpoint
+from .clusters import Clustering
 from .data import Images, Task, corrupt_labels, split, withhold_fold
-from .datasets.checks import check_draw, check_fold, check_label_noise, check_n_labels, check_seed
+from .datasets.checks import check_draw, check_fold, check_label_noise, check_n_clusters, check_n_labels, check_seed
 from .graph import Neighbors
 from .model import Net, init_net
 from .recipes import Recipe
-from .train import Evaluation, TrainingResult, evaluate, fit
+from .train import Evaluation, TrainingResult, evaluate, fit, measure, probabilities
 
 
 @dataclass(frozen=True)
 class Labeling:
-    """The labels that training is given. Raises ValueError, naming the parameter, for a value that makes no sense."""
+    """The labels that training is given. Raises ValueError, naming the parameter, for a value that makes no sense.
+
+    With 0 labels, clusters stand in for classes.
+    """
 
     n_labels: int
     seed: int
     draw: str = "random"  # how the labelled images are selected: one of checks.DRAWS
     label_noise: float = 0.0  # the fraction of labels that is replaced by another class
     fold: int = 0  # the part of the labels, 1 to checks.FOLDS, that is held back to estimate the accuracy; 0: none
+    n_clusters: int = 0  # without labels; 0: as many as there are classes, or, if that is not known, as the graph suggests
 
     def __post_init__(self):
-        check_n_labels(self.n_labels)
+        check_n_labels(self.n_labels, least=0)
         check_seed(self.seed)
         check_draw(self.draw)
         check_label_noise(self.label_noise)
         check_fold(self.fold, self.n_labels)
+        check_n_clusters(self.n_clusters, self.n_labels)
+        for parameter, value in {"draw": "random", "label_noise": 0.0}.items() if not self.n_labels else ():
+            if (given := getattr(self, parameter)) != value:
+                raise ValueError(f"{parameter}={given!r}: must be {value!r} with n_labels=0: there is no label")
 
 
 def prepare(images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None) -> Task:
     """The task: labelled and unlabelled images, and, for a recipe with a graph, candidates and class prior.
 
-    `neighbors` is the graph of the training images. Raises ValueError if it is None and `recipe` or the draw needs one, or if
-    there are fewer labels than `labeling` asks for.
+    `neighbors` is the graph of the training images. Without labels, the image that stands for a cluster is given the cluster's
+    number as its class. Raises ValueError if `neighbors` is None and `recipe` or the draw needs it, if there are fewer labels
+    than `labeling` asks for, or if `recipe` can't do without any.
     """
+    check_recipe(recipe, labeling.n_labels)
     if neighbors is None and (recipe.pretraining or labeling.draw == "typical"):
         raise ValueError(f"neighbors=None: must be the graph of the images for recipe={recipe.name!r}, draw={labeling.draw!r}")
     n, seed, n_classes = labeling.n_labels, labeling.seed, len(images.classes)
-    typical = graph.typical(neighbors, n, seed).index if neighbors and labeling.draw == "typical" else None
-    parts = split(images.y, n, seed, labeling.draw, typical)
-    y = images.y.clone()
+    y, draw, n_clusters = images.y.clone(), labeling.draw, 0
+    if neighbors and not n:
+        n = n_classes = n_clusters = labeling.n_clusters or n_classes or clusters.estimate(neighbors).value
+        draw = "typical"
+    typical = selection.typical(neighbors, n, seed).index if neighbors and draw == "typical" else None
+    if n_clusters:
+        y = torch.full_like(y, -1)
+        y[typical] = torch.arange(n_clusters)
+    parts = split(y, n, seed, draw, typical)
     y[parts.labeled] = corrupt_labels(y[parts.labeled], labeling.label_noise, seed, n_classes)
     parts, held_out = withhold_fold(parts, labeling.fold) if labeling.fold else (parts, parts.labeled[:0])
     y_l, candidates, prior = y[parts.labeled], None, None
@@ -56,12 +74,22 @@ def prepare(images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neigh
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)
     x_l, x_u = images.x[parts.labeled], images.x[parts.unlabeled]
-    return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out])
+    return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out], n_clusters)
 
 
-def network(images: Images, seed: int, device: str | torch.device = "cpu") -> Net:
-    """The untrained network for these images: a pure function of `seed` and of the numbers of classes and channels."""
-    return init_net(seed, *images.shape).to(device)
+def check_recipe(recipe: Recipe, n_labels: int) -> None:
+    """Raises ValueError if there is no label and `recipe` learns from nothing else: it needs the graph."""
+    if not n_labels and not recipe.pretraining:
+        raise ValueError(f"n_labels=0: must be 1 or more for recipe={recipe.name!r}, which needs labels; recipe='best' does not")
+
+
+def network(images: Images, seed: int, device: str | torch.device = "cpu", n_clusters: int = 0) -> Net:
+    """The untrained network for these images: a pure function of `seed` and of the numbers of classes and channels.
+
+    Of a task without labels, it tells `n_clusters` apart.
+    """
+    n_classes, channels = images.shape
+    return init_net(seed, n_clusters or n_classes, channels).to(device)
 
 
 @dataclass(frozen=True)
@@ -73,11 +101,14 @@ class Result:
     trained: Evaluation  # the final model, with the test-time augmentation of the recipe
     test_accuracy: dict[int, float]  # by epoch, of the snapshots, without test-time augmentation
     held_out: Evaluation | None  # of the labels of the withheld fold; None without a fold
+    clustering: Clustering | None = None  # of a task without labels: its accuracies are those of the best naming of clusters
 
 
 def assess(images: Images, task: Task, training: TrainingResult) -> Result:
     """Evaluates on the test images, after training: the untrained network, the snapshots and the final model."""
     recipe, x, y = training.recipe, images.x_test, images.y_test
+    if task.n_clusters:
+        return _assess_clusters(images, task, training)
     untrained = evaluate(network(images, training.seed), x, y)
     test_accuracy = {epoch: evaluate(model, x, y).accuracy for epoch, model in training.snapshots.items()}
     trained = evaluate(training.model, x, y, recipe.tta_views, recipe.tta_augment)
@@ -89,11 +120,25 @@ def assess(images: Images, task: Task, training: TrainingResult) -> Result:
     return Result(training, untrained, trained, test_accuracy, held_out)
 
 
+def _assess_clusters(images: Images, task: Task, training: TrainingResult) -> Result:
+    """As `assess`, of a network that tells clusters apart: each model is evaluated by the best naming of its own clusters."""
+    recipe, x, y, n_classes = training.recipe, images.x_test, images.y_test, len(images.classes)
+
+    def named(p: Tensor) -> Evaluation:
+        return measure(clusters.by_class(p, clusters.best_names(p.argmax(dim=1), y, p.shape[1], n_classes), n_classes), y)
+
+    p = probabilities(training.model, x, recipe.tta_views, recipe.tta_augment)
+    untrained = named(probabilities(network(images, training.seed, n_clusters=task.n_clusters), x))
+    test_accuracy = {epoch: named(probabilities(model, x)).accuracy for epoch, model in training.snapshots.items()}
+    clustering = clusters.compare(p, y, n_classes)
+    return Result(training, untrained, named(p), test_accuracy, None, clustering)
+
+
 def run(
     images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None, checkpoint: Checkpoint | None = None
 ) -> tuple[Task, Result]:
     """The whole experiment on the processor, one seed for the labels and for training."""
     recipe = recipe.for_labels(labeling.n_labels)
     task = prepare(images, labeling, recipe, neighbors)
-    training = fit(network(images, labeling.seed), task, recipe, labeling.seed, checkpoint=checkpoint)
+    training = fit(network(images, labeling.seed, n_clusters=task.n_clusters), task, recipe, labeling.seed, checkpoint=checkpoint)
     return task, assess(images, task, training)

@@ -16,7 +16,6 @@ from scipy.sparse.linalg import cg
 from torch import Tensor, nn
 
 from .data import FullBatches
-from .datasets.checks import check_n_labels
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, init_net
 from .optim import Optimizers
@@ -26,7 +25,6 @@ from .recipes import Pretraining, half_cosine
 # among digits well below.
 OUT_OF_DISTRIBUTION = 0.25
 BLOCK = 2000  # images that are compared with as many others at a time
-MOST_CLUSTERS = 500  # for the selection of typical images; TypiClust's bound
 
 
 @dataclass(frozen=True)
@@ -170,14 +168,19 @@ def label_mass(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, alpha: float 
     return torch.from_numpy(mass / np.median(mass[mass > 0])).float()
 
 
-def _system(neighbors: Neighbors, alpha: float) -> sparse.spmatrix:
-    """I − αS (N, N), where S is the symmetric, normalised adjacency of the graph with weights similarity⁴."""
+def adjacency(neighbors: Neighbors) -> sparse.csr_matrix:
+    """The weights (N, N) of the graph, symmetric: similarity⁴ where either image is a neighbour of the other."""
     n, k = neighbors.index.shape
     weights = neighbors.similarity.clamp(min=0).double().pow(4).flatten().numpy()
     directed = sparse.csr_matrix((weights, (np.arange(n).repeat(k), neighbors.index.flatten().numpy())), shape=(n, n))
-    adjacency = directed.maximum(directed.T)
-    scale = sparse.diags(1 / np.sqrt(np.maximum(adjacency.sum(axis=1).A1, 1e-12)))
-    return sparse.identity(n) - alpha * (scale @ adjacency @ scale)
+    return directed.maximum(directed.T)
+
+
+def _system(neighbors: Neighbors, alpha: float) -> sparse.spmatrix:
+    """I − αS (N, N), where S is the normalised adjacency of the graph."""
+    weights = adjacency(neighbors)
+    scale = sparse.diags(1 / np.sqrt(np.maximum(weights.sum(axis=1).A1, 1e-12)))
+    return sparse.identity(len(neighbors.index)) - alpha * (scale @ weights @ scale)
 
 
 def class_prior(scores: Tensor) -> Tensor:
@@ -188,55 +191,3 @@ def class_prior(scores: Tensor) -> Tensor:
 def candidates(scores: Tensor, margin: float) -> Tensor:
     """The candidate classes of each image, a mask like `scores` (N, C): those that score at least `margin` times the best."""
     return scores >= margin * scores.max(dim=1, keepdim=True).values
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Images to label, in the order of their selection: `index` (n,), and the `cluster` and typicality of each."""
-
-    index: Tensor
-    cluster: Tensor  # (n,), numbered from 0
-    sizes: Tensor  # of all clusters, in images
-    typicality: Tensor  # (n,), mean similarity to the nearest neighbours
-
-
-def typical(neighbors: Neighbors, n: int, seed: int, labeled: Tensor | None = None) -> Selection:
-    """The `n` most representative images, selected without labels (TypiClust, Hacohen et al. 2022, section 3).
-
-    k-means divides the features into as many clusters as there will be labels, at most MOST_CLUSTERS. Clusters with the fewest
-    labels come first, of these the largest. The first image taken from a cluster is its most typical one, whose neighbours are
-    nearest; later ones are random, since the second most typical is much like the first. Images in `labeled` (indices) count as
-    labels and are not selected again. Raises ValueError if `n` is not a whole number from 1 to the number of images left.
-    """
-    labeled = torch.empty(0, dtype=torch.int64) if labeled is None else labeled
-    check_n_labels(n, len(neighbors.features) - len(labeled))
-    n_clusters = min(n + len(labeled), MOST_CLUSTERS)
-    cluster = _clusters(neighbors.features, n_clusters, seed)
-    typicality = neighbors.similarity.mean(dim=1)
-    sizes = torch.bincount(cluster, minlength=n_clusters)
-    n_labeled = torch.bincount(cluster[labeled], minlength=n_clusters)
-    order = torch.rand(len(cluster), generator=torch.Generator().manual_seed(seed))
-    free = torch.ones(len(cluster), dtype=torch.bool)
-    free[labeled] = False
-    queue = []  # (labels in its cluster when its turn comes, −size of the cluster, cluster, image)
-    for c in range(n_clusters):
-        members = torch.nonzero((cluster == c) & free).flatten()
-        if not len(members):
-            continue
-        members = members[order[members].argsort()]
-        first = members[typicality[members].argmax()]
-        ranked = [int(first), *members[members != first].flip(0).tolist()]
-        queue += [(int(n_labeled[c]) + rank, -int(sizes[c]), c, image) for rank, image in enumerate(ranked)]
-    index = torch.tensor([image for *_, image in sorted(queue)[:n]])
-    return Selection(index, cluster[index], sizes, typicality[index])
-
-
-def _clusters(features: Tensor, n_clusters: int, seed: int) -> Tensor:
-    """The k-means cluster (N,), int64, of each row of `features`, by direction; the same for any number of threads."""
-    from sklearn.cluster import KMeans  # imported late: it costs a second, and most runs do not need it
-    from threadpoolctl import threadpool_limits
-
-    directions = F.normalize(features.float(), dim=1).numpy()
-    with threadpool_limits(1):
-        labels = KMeans(n_clusters, n_init=1, max_iter=30, random_state=seed).fit_predict(directions)
-    return torch.from_numpy(labels).long()

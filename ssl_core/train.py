@@ -55,7 +55,9 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        return self.confusion.diag().sum().item() / self.confusion.sum().item()
+        """The fraction that is classified correctly; NaN without an image."""
+        n = self.confusion.sum().item()
+        return self.confusion.diag().sum().item() / n if n else math.nan
 
     @property
     def recall(self) -> Tensor:
@@ -318,8 +320,12 @@ def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None
 
 def evaluate(model: Net, x: Tensor, y: Tensor, views: int = 0, augment: Augment | None = None) -> Evaluation:
     """The performance of `model` on images `x` (N, C, 28, 28) of classes `y` (N,), read as `probabilities` reads them."""
-    p, y = probabilities(model, x, views, augment), y.cpu()
-    n_classes, predictions = p.shape[1], p.argmax(dim=1)
+    return measure(probabilities(model, x, views, augment), y)
+
+
+def measure(p: Tensor, y: Tensor) -> Evaluation:
+    """The performance of predictions with probabilities `p` (N, n_classes) for images of classes `y` (N,)."""
+    y, n_classes, predictions = y.cpu(), p.shape[1], p.argmax(dim=1)
     counts = torch.bincount(y * n_classes + predictions, minlength=n_classes**2)
     nll = F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), y)
     return Evaluation(p, predictions == y, counts.reshape(n_classes, n_classes), nll.item())

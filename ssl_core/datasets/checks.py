@@ -64,10 +64,18 @@ def check_fold(fold: object, n_labels: int) -> None:
         raise ValueError(f"fold={fold!r}: must be a whole number from 0 to {most} with {n_labels} labels")
 
 
-def check_n_labels(n_labels: object, most: int = 60_000) -> None:
-    """Raises ValueError unless `n_labels` is a whole number from 1 to `most`, the images whose label may be used."""
-    if not isinstance(n_labels, int) or isinstance(n_labels, bool) or not 1 <= n_labels <= most:
-        raise ValueError(f"n_labels={n_labels!r}: must be a whole number from 1 to {most}")
+def check_n_labels(n_labels: object, most: int = 60_000, least: int = 1) -> None:
+    """Raises ValueError unless `n_labels` is a whole number from `least` to `most`, the images whose label may be used."""
+    if not isinstance(n_labels, int) or isinstance(n_labels, bool) or not least <= n_labels <= most:
+        raise ValueError(f"n_labels={n_labels!r}: must be a whole number from {least} to {most}")
+
+
+def check_n_clusters(n_clusters: object, n_labels: int) -> None:
+    """Raises ValueError unless `n_clusters` is 0, or, without labels, a number of clusters that can stand in for classes."""
+    allowed = "0 with labels" if n_labels else f"0, for as many as there are classes, or from 2 to {MOST_CLASSES}"
+    whole = isinstance(n_clusters, int) and not isinstance(n_clusters, bool)
+    if not whole or not (n_clusters == 0 or (not n_labels and 2 <= n_clusters <= MOST_CLASSES)):
+        raise ValueError(f"n_clusters={n_clusters!r}: must be {allowed}")
 
 
 def check_seed(seed: object) -> int:

@@ -36,7 +36,9 @@ PROBES: Mapping[str, Mapping[str, object]] = {
     "all images labelled": COMMON | {"n_labels": 1437},
     "grey, full size": COMMON | {"data": "mnist", "n_labels": 300},
     "colour, estimated class frequencies": COMMON | {"data": COLOR, "n_labels": 40},
+    "no label": COMMON | {"n_labels": 0},
 }
+BY_SELECTION = ("typical draw", "no label")  # the probes of fingerprint.SELECTION_CODE: other runs do not depend on it
 
 
 def code_of(commit: str, folder: Path) -> Path:
@@ -65,6 +67,12 @@ def python(project: Path, *arguments: str) -> str:
     return result.stdout.strip()
 
 
+# The program that prints the digests of the code; code that is older than the last of them prints two.
+DIGESTS = """
+from ssl_core.lab.runs import fingerprint as f
+modules = f.SCIENCE, f.GRAPH_CODE, getattr(f, "SELECTION_CODE", None)
+print(*(f.code_digest(each) for each in modules if each))
+"""
 # The program that runs the probes, with the package of one tree: prints a digest of all numbers for each probe.
 RUN_PROBES = """
 import hashlib, json, sys
@@ -127,24 +135,27 @@ def command(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (before := Path(folder) / "before").mkdir()
         code_of(args.since, before)
-        modules = {"run": fingerprint.SCIENCE, "graph": fingerprint.GRAPH_CODE}
-        ask = "from ssl_core.lab.runs import fingerprint as f; print(f.code_digest(f.SCIENCE), f.code_digest(f.GRAPH_CODE))"
-        earlier = python(before, "-c", ask).split()
-        today = [fingerprint.code_digest(each) for each in modules.values()]
+        modules = (fingerprint.SCIENCE, fingerprint.GRAPH_CODE, fingerprint.SELECTION_CODE)
+        earlier = python(before, "-c", DIGESTS).split()
+        today = [fingerprint.code_digest(each) for each in modules]
         if earlier == today:
             print("certify: the digest is the same already; nothing to do")
             return
+        known = {name: probe for name, probe in probes.items() if len(earlier) == len(today) or name not in BY_SELECTION}
         color = write_color(Path(folder) / "color")
-        old = numbers(before, probes, color)
+        old = numbers(before, known, color)
         new = numbers(files.ROOT, probes, color)
+    different = [name for name in probes if old.get(name) != new[name]]
     for name in probes:
-        print(f"certify: {name}: {'the same' if old[name] == new[name] else 'DIFFERENT'}")
-    if different := [name for name in probes if old[name] != new[name]]:
-        raise LabError(f"other numbers than at {args.since}: {', '.join(different)}; finished runs are void")
+        print(f"certify: {name}: {'DIFFERENT' if name in different else 'the same'}")
+    if others := [name for name in different if name not in BY_SELECTION]:
+        raise LabError(f"other numbers than at {args.since}: {', '.join(others)}; finished runs are void")
     if args.probes:
         print("certify: only some probes were run; nothing is certified")
         return
-    bare = [fingerprint.digest(each) for each in modules.values()]
-    certified = json.loads(fingerprint.CERTIFIED.read_text()) | dict(zip(bare, earlier, strict=True))
+    same = modules[:2] if different else modules
+    bare = [fingerprint.digest(each) for each in same]
+    certified = json.loads(fingerprint.CERTIFIED.read_text()) | dict(zip(bare, earlier, strict=False))
     files.write_atomically(fingerprint.CERTIFIED, json.dumps(certified, indent=1) + "\n")
-    print(f"certify: {len(probes)} probes give the same numbers as at {args.since}; runs finished with that code stay finished")
+    void = f"; void are runs of {' and '.join(different)}" if different else ""
+    print(f"certify: {len(probes) - len(different)} probes give the numbers of {args.since}: such runs stay finished{void}")

@@ -22,6 +22,7 @@ PARSER = Lock()  # Python 3.11 counts the parser's recursion for all threads tog
 # All code that makes numbers, as modules of ssl_core. Images enter by their checksum, too.
 GRAPH_CODE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
 SCIENCE = (*GRAPH_CODE, "experiment", "train", "checkpoint", "datasets.pixels")
+SELECTION_CODE = ("clusters", "selection")  # of runs whose labelled images, or clusters, the graph decides on
 # Fields that have been renamed, and their names at the time: a name changes no number, and so voids no finished run.
 FORMER_NAMES = {
     "label_noise": "wrong_labels",
@@ -42,6 +43,8 @@ def fingerprint(run: Run) -> str:
     parts = [non_default(run), recipe, run.info.checksum, code_digest()]
     if run.pretraining and run.pretraining != run.settings.pretraining:  # the graph decides which images are labelled
         parts.append(non_default(run.pretraining))
+    if run.draw == "typical" or not run.n_labels:
+        parts.append(code_digest(SELECTION_CODE))
     return files.digest(parts)[:16]
 
 

@@ -9,7 +9,7 @@ import torch
 from ssl_core import datasets, recipes
 from ssl_core.datasets import DATA_SETS, DataSetInfo
 from ssl_core.datasets.checks import check_draw, check_n_labels
-from ssl_core.experiment import Labeling
+from ssl_core.experiment import Labeling, check_recipe
 from ssl_core.recipes import Pretraining, Recipe
 
 from . import gpu
@@ -34,14 +34,15 @@ class Run:
     smoke: bool = False  # a few steps only, to see that everything works; the metrics mean nothing
     label_noise: float = 0.0  # the fraction of labels that is replaced by another class
     fold: int = 0  # the part of the labels, 1 to 5, that is held back to estimate the accuracy; 0: none
+    n_clusters: int = 0  # without labels: that stand in for classes; 0: as many as there are classes, or as the graph suggests
 
     def __post_init__(self):
         object.__setattr__(self, "draw", current_draw(self.draw))
         datasets.check_name(self.data)
         if self.data in DATA_SETS:
-            check_n_labels(self.n_labels, DATA_SETS[self.data].n_labels)
-        recipes.get(self.recipe)
+            check_n_labels(self.n_labels, DATA_SETS[self.data].n_labels, least=0)
         _ = self.labeling
+        check_recipe(recipes.get(self.recipe), self.n_labels)
         if not isinstance(self.smoke, bool):
             raise ValueError(f"smoke={self.smoke!r}: must be True or False")
 
@@ -49,11 +50,14 @@ class Run:
         kind = "" if self.draw == "random" else f"-{DRAWS_ON_DISK.get(self.draw, self.draw)}"
         kind += f"-wrong{100 * self.label_noise:g}" if self.label_noise else ""
         kind += f"-fold{self.fold}" if self.fold else ""
+        kind += f"-clusters{self.n_clusters}" if self.n_clusters else ""
         return f"{datasets.slug(self.data)}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
 
     def check(self) -> "Run":
         """The run itself; raises ValueError unless its data set is there and has the labels that it asks for."""
-        check_n_labels(self.n_labels, self.info.n_labels)
+        check_n_labels(self.n_labels, self.info.n_labels, least=0)
+        if self.n_clusters > self.info.n_images:
+            raise ValueError(f"n_clusters={self.n_clusters}: must be at most {self.info.n_images}, the number of images")
         if self.draw == "typical" and self.info.n_labels < self.info.n_images:
             raise ValueError(f"draw='typical': must be random or class-balanced where images lack a label, as in {self.data!r}")
         return self
@@ -65,12 +69,12 @@ class Run:
     @property
     def labeling(self) -> Labeling:
         """The labels that training is given."""
-        return Labeling(self.n_labels, self.seed, self.draw, self.label_noise, self.fold)
+        return Labeling(self.n_labels, self.seed, self.draw, self.label_noise, self.fold, self.n_clusters)
 
     @property
     def info(self) -> DataSetInfo:
         """The metadata of the data set; a folder of images is read the first time."""
-        return datasets.describe(self.data)
+        return datasets.describe(self.data, for_training=self.n_labels > 0)
 
     @property
     def settings(self) -> Recipe:

@@ -1,0 +1,147 @@
+"""Clusters of the graph, found without labels: a space in which they are far apart, their number, and how well they match classes.
+
+Images that are joined by many short ways lie close in the space of the graph's leading eigenvectors (spectral clustering, Ng et
+al. 2001; diffusion maps, Coifman & Lafon 2006).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+
+from .graph import Neighbors, adjacency
+
+DIMENSIONS = 20  # eigenvectors of the space
+ALPHA = 0.999  # as of label spreading: the weight of an eigenvector is that which spreading gives it
+# The weight that joins every image with all others, relative to the mean weight of an image's own neighbours: without it, any
+# few images that nothing else is joined with, such as copies of one, have an eigenvector of their own.
+REGULARIZATION = 0.001
+MOST = 32  # eigenvalues among which the largest gap is looked for
+RESAMPLES = 20  # of the graph's edges, to see how sure the number of clusters is
+SURE = 0.5  # share of the resamples that must agree on the number of clusters
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The leading eigenvalues (D,), descending from 1, and eigenvectors (N, D) of the regularised, normalised adjacency."""
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """A direction (N, D), float32, for each image: the cosine of two is large if a label would spread between them."""
+        rows = self.vectors / np.sqrt(1 - ALPHA * self.values.clip(0, 1))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)).astype(np.float32)
+
+
+def spectrum(weights: sparse.csr_matrix, dimensions: int = DIMENSIONS) -> Spectrum:
+    """The spectrum of a graph with symmetric `weights` (N, N), regularised (Amini et al. 2013; Zhang & Rohe 2018).
+
+    A pure function of its arguments. Of few images all eigenvectors are computed, and the leading ones returned.
+    """
+    n, degrees = weights.shape[0], np.asarray(weights.sum(axis=1)).ravel()
+    extra = REGULARIZATION * degrees.mean()
+    scale = 1 / np.sqrt(np.maximum(degrees + extra, 1e-12))
+
+    def times(x: np.ndarray) -> np.ndarray:
+        scaled = scale * x.ravel()
+        return scale * (weights @ scaled + extra / n * scaled.sum())
+
+    if n <= 4 * dimensions:
+        values, vectors = np.linalg.eigh(np.stack([times(row) for row in np.eye(n)]))
+    else:
+        start = np.random.default_rng(0).standard_normal(n)
+        operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
+        values, vectors = eigsh(operator, k=dimensions, which="LA", tol=1e-4, v0=start)
+    order = np.argsort(-values)[:dimensions]
+    return Spectrum(values[order], vectors[:, order])
+
+
+@dataclass(frozen=True)
+class Count:
+    """An estimated number of clusters, from `low` to `high` in nine of ten resampled graphs; `share` of them say `value`."""
+
+    value: int
+    low: int
+    high: int
+    share: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether most resampled graphs agree; otherwise the images do not tell."""
+        return self.share >= SURE
+
+
+def estimate(neighbors: Neighbors, seed: int = 0) -> Count:
+    """The number of clusters of the graph: that at whose eigenvalue the largest gap follows (von Luxburg 2007, section 8.3).
+
+    The gap is the ratio of the distances from 1 of an eigenvalue and of the one before it. How sure that is show graphs whose
+    edges are weighted at random (the Bayesian bootstrap, Rubin 1981). At least 2, and fewer than there are eigenvalues.
+    """
+    weights, random = sparse.triu(adjacency(neighbors)).tocsr(), np.random.default_rng([seed, 3])
+    counts = []
+    for _ in range(RESAMPLES):
+        resampled = weights.copy()
+        resampled.data *= random.exponential(size=len(weights.data))
+        counts.append(_largest_gap(spectrum((resampled + resampled.T).tocsr(), MOST).values))
+    low, high = np.quantile(counts, [0.05, 0.95], method="nearest").tolist()
+    value = int(np.bincount(counts).argmax())
+    return Count(value, int(low), int(high), counts.count(value) / RESAMPLES)
+
+
+def _largest_gap(values: np.ndarray) -> int:
+    """The number of eigenvalues, at least 2, before the largest gap of `values` (D,), descending."""
+    distance = (1 - values).clip(1e-9)
+    return 2 + int((distance[2:] / distance[1:-1]).argmax()) if len(values) > 2 else 2
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """How well clusters match classes, on the test images; NaN without any that has a class."""
+
+    names: tuple[int, ...]  # the class that each cluster is named by, −1 for one that is left over
+    accuracy: float  # of the best one-to-one naming
+    ari: float  # adjusted Rand index (Hubert & Arabie 1985)
+    nmi: float  # normalised mutual information, by the arithmetic mean of the entropies
+
+
+def compare(p: Tensor, y: Tensor, n_classes: int) -> Clustering:
+    """Clusters, by their probabilities `p` (N, K), beside classes `y` (N,)."""
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score  # imported late: it costs a second
+
+    predictions = p.argmax(dim=1)
+    names = best_names(predictions, y, p.shape[1], n_classes)
+    if not len(y):
+        return Clustering(tuple(names.tolist()), *[float("nan")] * 3)
+    accuracy = (names[predictions] == y).float().mean().item()
+    ari, nmi = (score(y.numpy(), predictions.numpy()) for score in (adjusted_rand_score, normalized_mutual_info_score))
+    return Clustering(tuple(names.tolist()), accuracy, float(ari), float(nmi))
+
+
+def best_names(cluster: Tensor, y: Tensor, n_clusters: int, n_classes: int) -> Tensor:
+    """The class (n_clusters,) of each cluster in the one-to-one naming that is right for most images; −1 where none is left.
+
+    `cluster` and `y` (N,) are the clusters and classes of images (the Hungarian method, Kuhn 1955).
+    """
+    counts = torch.bincount(cluster * n_classes + y, minlength=n_clusters * n_classes).reshape(n_clusters, n_classes)
+    clusters, classes = linear_sum_assignment(-counts.numpy())
+    names = torch.full((n_clusters,), -1)
+    names[clusters] = torch.from_numpy(classes)
+    return names
+
+
+def by_class(p: Tensor, names: Tensor, n_classes: int) -> Tensor:
+    """The probabilities `p` (N, K) of clusters, each in the column of the class that `names` (K,) it by.
+
+    (N, K), or (N, n_classes) if that is more: clusters without a name follow, and a class that names none has probability 0.
+    """
+    columns, without = names.clone(), names < 0
+    columns[without] = torch.arange(n_classes, n_classes + int(without.sum()))
+    sorted_p = p.new_zeros(len(p), max(n_classes, len(names)))
+    sorted_p[:, columns] = p
+    return sorted_p
