@@ -75,7 +75,7 @@ class Record:
     test_accuracy: dict[int, float]  # by epoch
     untrained: Mapping[str, float]  # accuracy and nll before training
     held_out: Mapping[str, float] | None  # accuracy and number of images of a withheld fold
-    clustering: Mapping[str, Any] | None  # of a run without labels: the class that each cluster is named by, ARI and NMI
+    clustering: Mapping[str, Any] | None = None  # of a run without labels: the class that each cluster is named by, ARI and NMI
 
     @property
     def run(self) -> Run:

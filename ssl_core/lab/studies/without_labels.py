@@ -44,6 +44,15 @@ def table(clusters: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index(names, name="recipe, clusters"))
 
 
+def sentences(clusters: pd.DataFrame) -> str:
+    """The best of the rows in words, Markdown."""
+    best = clusters.loc[clusters["mean"].idxmax()]
+    return (
+        f"Without any label `{best['recipe']}` is right for **{100 * best['mean']:.2f} %** of the {words.tested([best['n_test']])},"
+        f" {words.seeds([best['n']])}, if each cluster is named by the class that fits it best."
+    )
+
+
 STUDY = Study(
     name="without_labels",
     question="How far do clusters go, without any label?",
@@ -54,5 +63,6 @@ STUDY = Study(
     note="Clustering accuracy: the share of test images in a cluster that is named by their class, in the best one-to-one naming"
     " of clusters; in per cent, mean ± standard deviation over seeds (number of seeds). It is a measure of its own: the naming"
     " uses the classes of the test images.",
+    sentences=sentences,
     markers={"without_labels": page_table(summarize, table)},
 )
