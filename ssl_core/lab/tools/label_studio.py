@@ -9,6 +9,7 @@ into Label Studio" (predictions), "Export annotations and data from Label Studio
 
 import argparse
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ NAME = "label"  # of the choices in the interface
 PREDICTIONS = ("pseudo_labels.csv", "predictions.csv")  # of a run
 # What JSON_MIN adds to a task's data and choices.
 MIN_FIELDS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 Json = dict[str, Any]
 
 
@@ -68,7 +70,13 @@ def _choice(label: str) -> Json:
 
 
 def interface(classes: Iterable[str]) -> str:
-    """The labelling interface, in XML: an image, and one choice for it among the `classes`."""
+    """The labelling interface, in XML: an image, and one choice for it among the `classes`.
+
+    Raises ValueError for a class that XML can't hold.
+    """
+    classes = list(classes)
+    if unfit := [name for name in classes if NOT_XML.search(name)]:
+        raise ValueError(f"label={tables.quoted(unfit[0])}: must be without characters that XML, and so Label Studio, can't hold")
     choices = "".join(f"    <Choice value={quoteattr(name)}/>\n" for name in classes)
     head = f'<View>\n  <Image name="image" value="$image"/>\n  <Choices name="{NAME}" toName="image" choice="single">\n'
     return f"{head}{choices}  </Choices>\n</View>\n"
@@ -256,10 +264,11 @@ def command(args: argparse.Namespace) -> None:
     predictions = predicted(run, folder, [*labels]) if run else {}
     classes = sorted({*labels.values(), *(label for label, _ in predictions.values())} - {""})
     rows = tasks(folder, labels, predictions, "/".join(run.parts[-3:]) if run else "")
+    xml = interface(classes)
     told = keep_and_write(path := outputs / "label_studio_tasks.json", json.dumps(rows, ensure_ascii=False, indent=1))
     n = f"{counted(sum(map(bool, labels.values())), 'label')} and {counted(len(predictions), 'prediction')}"
     print(f"export-labels: {counted(len(rows), 'image')}, {n} in {path}{told}")
-    told = keep_and_write(interface_path := outputs / "label_studio_interface.xml", interface(classes))
+    told = keep_and_write(interface_path := outputs / "label_studio_interface.xml", xml)
     print(f"export-labels: the labelling interface, with {len(classes)} classes, is in {interface_path}{told}")
     if not classes:
         print('export-labels: no class is known yet: write a line <Choice value="…"/> for each into it')
