@@ -37,7 +37,7 @@ def kappa(pairs: Pairs, level: float = 0.95) -> Estimate | None:
     e = both_by_chance / n**2
     low, high = proportion(agreed, n, level)
     value, low, high = ((p - e) / (1 - e) for p in (agreed / n, low, high))
-    return Estimate(value, low, high, n)
+    return Estimate(value, max(-1.0, low), high, n)
 
 
 def per_class(pairs: Pairs) -> list[tuple[str, int, int, int, float]]:
