@@ -3,6 +3,8 @@
 import json
 import random
 import unicodedata
+from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,7 +21,7 @@ from ssl_core.lab.tools import import_labels, label_studio
 from ssl_core.lab.tools.import_labels import fitting
 from ssl_core.lab.tools.label_studio import Answer, read_export
 
-FILES = ("a 1.png", "b+2.png", "c%20.png", "ordner/größe.png", "ordner/d&e#?.png")
+FILES = ("a 1.png", "b+2.png", "c%20.png", "scans/größe.png", "scans/d&e#?.png")
 
 
 @pytest.fixture
@@ -151,16 +153,16 @@ def test_interface_that_was_changed_is_kept(export, tmp_path):
 @pytest.mark.parametrize(
     "address, file",
     [
-        ("/data/local-files/?d=my%20images/ordner/gr%C3%B6%C3%9Fe.png", "ordner/größe.png"),
-        ("/data/local-files/?d=my images/ordner/" + unicodedata.normalize("NFD", "größe.png"), "ordner/größe.png"),
+        ("/data/local-files/?d=my%20images/scans/gr%C3%B6%C3%9Fe.png", "scans/größe.png"),
+        ("/data/local-files/?d=my images/scans/" + unicodedata.normalize("NFD", "größe.png"), "scans/größe.png"),
         ("http://localhost:8080/data/local-files/?d=my%20images/b%2B2.png", "b+2.png"),
         ("/data/local-files/?d=mnt/other%20disk/my%20images/c%2520.png", "c%20.png"),
         ("/data/upload/12/0a1b2c3d-a_1.png", "a 1.png"),
-        ("/data/upload/12/0a1b2c3d-gr%C3%B6%C3%9Fe.png", "ordner/größe.png"),
+        ("/data/upload/12/0a1b2c3d-gr%C3%B6%C3%9Fe.png", "scans/größe.png"),
         ("upload/12/0a1b2c3d-b2.png", "b+2.png"),
         ("https://example.org/photos/b%2B2.png?signed=1", "b+2.png"),
-        ("s3://bucket/all/ordner/d%26e%23%3F.png", "ordner/d&e#?.png"),
-        ("ordner\\größe.png", "ordner/größe.png"),
+        ("s3://bucket/all/scans/d%26e%23%3F.png", "scans/d&e#?.png"),
+        ("scans\\größe.png", "scans/größe.png"),
         ("/data/upload/12/0a1b2c3d-other.png", None),
         ("/data/local-files/?d=others/x.png", None),
     ],
@@ -282,22 +284,22 @@ def test_wrong_paths_are_named(folder, arguments, message):
 
 def test_labels_are_merged_and_none_is_overwritten(bring, folder):
     (folder / "labels.csv").write_text(
-        "file;note;label\nordner\\größe.png;mine;\na 1.png;sure;cat\nb+2.png;;dog\ngone.png;;cat\n", encoding="utf-8"
+        "file;note;label\nscans\\größe.png;mine;\na 1.png;sure;cat\nb+2.png;;dog\ngone.png;;cat\n", encoding="utf-8"
     )
-    answers = {"a 1.png": ["cat"], "b+2.png": ["cat"], "ordner/größe.png": ["dog", "dog"], "c%20.png": ["cat", "dog"]}
+    answers = {"a 1.png": ["cat"], "b+2.png": ["cat"], "scans/größe.png": ["dog", "dog"], "c%20.png": ["cat", "dog"]}
     rows = [task(file, *map(chosen, labels)) for file, labels in answers.items()]
-    told = bring([*rows, task("ordner/d&e#?.png", chosen("cat", "dog")), task("x.png", chosen("cat"))])
+    told = bring([*rows, task("scans/d&e#?.png", chosen("cat", "dog")), task("x.png", chosen("cat"))])
     assert (
         "1 new, 1 there already, 3 to be decided, 2 more for an image that had one, 1 not in the folder, such as 'x.png'" in told
     )
     assert (folder / "labels.csv").read_bytes().decode("utf-8-sig").splitlines() == [
-        "file,note,label", "ordner\\größe.png,mine,dog", "a 1.png,sure,cat", "b+2.png,,dog", "gone.png,,cat",
+        "file,note,label", "scans\\größe.png,mine,dog", "a 1.png,sure,cat", "b+2.png,,dog", "gone.png,,cat",
     ]  # fmt: skip
     conflicts = tables.read(folder / "conflicts.csv", import_labels.LIST).rows
     assert [tuple(row.values()) for row in conflicts] == [
         ("b+2.png", "", "dog", "cat", "has another label"),
         ("c%20.png", "", "cat", "dog", "people disagree"),
-        ("ordner/d&e#?.png", "", "cat", "dog", "somebody chose several"),
+        ("scans/d&e#?.png", "", "cat", "dog", "somebody chose several"),
     ]
     assert str(folder / "conflicts.csv") in told
 
@@ -337,7 +339,7 @@ def test_labels_for_folders_of_classes_go_into_a_table(tmp_path, bring, folder):
     for file, place in zip(FILES, ("labeled/cat", "labeled/dog", *["unlabeled"] * 3), strict=True):
         (target := folder / place / Path(file).name).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).rename(target)
-    (folder / "ordner").rmdir()
+    (folder / "scans").rmdir()
     rows = [task("/data/upload/1/0a1b2c3d-a_1.png", chosen("dog")), task("unlabeled/größe.png", chosen("dog"))]
     told = bring([*rows, task("labeled/dog/b+2.png", chosen("dog"))])
     assert "1 new, 1 there already, 1 to be decided" in told and "move these images into the folders of their classes" in told
@@ -345,6 +347,25 @@ def test_labels_for_folders_of_classes_go_into_a_table(tmp_path, bring, folder):
     assert not (folder / "labels.csv").exists() and (tmp_path / "out" / "conflicts.csv").exists()
     bring([task("unlabeled/größe.png", chosen("cat")), task("unlabeled/c%20.png", chosen("cat"))])
     assert labels_in(tmp_path / "out" / "imported_labels.csv") == {"unlabeled/größe.png": "dog", "unlabeled/c%20.png": "cat"}
+
+
+def test_imports_at_once_lose_nothing(folder, tmp_path):
+    images = [f"{i}.png" for i in range(12)]
+    for image in images:
+        Image.new("L", (8, 8)).save(folder / image)
+        (tmp_path / f"{image}.json").write_text(json.dumps(task(image, chosen(f"class {image}"))))
+    arguments = [Namespace(data=str(folder), source=str(tmp_path / f"{image}.json"), outputs=str(tmp_path)) for image in images]
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(import_labels.command, arguments))
+    assert labels_in(folder / "labels.csv") == {image: f"class {image}" for image in images}
+
+
+def test_table_that_is_open_elsewhere_is_not_written(bring, folder):
+    (folder / "labels.csv").write_text(before := "file,label\na 1.png,cat\n")
+    (folder / ".~lock.labels.csv#").touch()
+    with pytest.raises(SystemExit, match=r"^import-labels: labels.csv is open in LibreOffice: save and close it there"):
+        bring([task("b+2.png", chosen("cat"))])
+    assert (folder / "labels.csv").read_text() == before
 
 
 def test_guessed_encoding_keeps_the_table_as_it_was(bring, folder):

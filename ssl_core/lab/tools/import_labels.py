@@ -244,31 +244,45 @@ def command(args: argparse.Namespace) -> None:
         )
     answers, shown, notes = read_answers(source := files.expanded("FROM", args.source))
     folder, listing = folder_of_images(args.data)
-    table_there = (folder / TABLE).exists()
-    in_folders = not table_there and any(label for _, label in listing.entries)
-    place = files.writable("OUTPUTS", files.outputs(args.outputs)) if in_folders else folder
-    path = place / ("imported_labels.csv" if in_folders else TABLE)
+    path = _target(folder, listing, args.outputs)
     files_of = fitting([answer.name for answer in answers], images_of(listing), folder)
     _check(source, answers, files_of, images_of(listing))
-    by_file: dict[str, list[Answer]] = {}
-    for answer in answers:
-        if answer.name in files_of:
-            by_file.setdefault(files_of[answer.name], []).append(answer)
     shown_of = {files_of[name]: labels for name, labels in shown.items() if name in files_of}
     with lock(path.resolve().with_name(f".{path.name}.lock")):
         table = tables.read(path, ("file", "label")) if path.exists() else None
-        result = merged(by_file, known_labels(listing, table), shown_of)
+        result = merged(_by_image(answers, files_of), known_labels(listing, table), shown_of)
         kept = _write(path, table, result, listing)
     for note in (*notes, *tables.look_alikes([*result.new.values(), *(label for _, label in listing.entries)])):
         print(f"import-labels: {note}")
     print(f"import-labels: {_counts(answers, files_of, result)}")
     print(f"import-labels: {counted(len(result.new) + len(result.replaced), 'label')} written to {path}{kept}")
-    if in_folders:
+    if path.parent != folder:
         print("import-labels: move these images into the folders of their classes, beside the labelled ones")
     if result.conflicts:
-        told = write_list(conflicts := place / "conflicts.csv", LIST, result.conflicts)
+        told = write_list(conflicts := path.with_name("conflicts.csv"), LIST, result.conflicts)
         how = f"fill in the column label of {conflicts}, then make import-labels DATA={args.data} FROM={conflicts}"
         print(f"import-labels: to decide on the others, {how}{told}")
+
+
+def _target(folder: Path, listing: Listing, outputs: str) -> Path:
+    """The table that takes the labels: the folder's labels.csv, or one among the results where folders say the classes.
+
+    Raises ValueError if a program has it open, or a file of nearly its name is meant.
+    """
+    in_folders = not (folder / TABLE).exists() and any(label for _, label in listing.entries)
+    path = files.writable("OUTPUTS", files.outputs(outputs)) / "imported_labels.csv" if in_folders else folder / TABLE
+    if sentence := tables.nearly(path.parent, path.name):
+        raise ValueError(sentence)
+    return path
+
+
+def _by_image(answers: Sequence[Answer], files_of: Mapping[str, str]) -> dict[str, list[Answer]]:
+    """The answers about each image of the folder."""
+    groups: dict[str, list[Answer]] = {}
+    for answer in answers:
+        if answer.name in files_of:
+            groups.setdefault(files_of[answer.name], []).append(answer)
+    return groups
 
 
 def _check(source: Path, answers: Sequence[Answer], files_of: Mapping[str, str], images: Collection[str]) -> None:
