@@ -201,6 +201,14 @@ def test_forms_of_a_choice(tmp_path, row, labels):
     assert answers == [Answer("x.png", each) for each in labels]
 
 
+def test_other_questions_and_data_are_no_labels(tmp_path):
+    both = {"result": [*chosen("good", name="quality")["result"], *chosen("cat")["result"]]}
+    sites = [{"image": f"{i}.png", "site": "north", "annotation_id": None} for i in range(2)]
+    for rows, answers in (([task("x.png", both)], [Answer("x.png", ("cat",))]), (sites, [Answer("0.png"), Answer("1.png")])):
+        (tmp_path / "export.json").write_text(json.dumps(rows))
+        assert read_export(tmp_path / "export.json") == (answers, ())
+
+
 def test_skipped_and_marked_parts_are_no_answers(tmp_path):
     marked = {"from_name": "box", "type": "rectanglelabels", "value": {"x": 1, "y": 2, "rectanglelabels": ["cat"]}}
     part = {"from_name": "label", "type": "choices", "value": {"x": 1, "y": 2, "choices": ["cat"]}}
@@ -333,6 +341,8 @@ def test_image_of_no_class_keeps_that_answer(bring, folder):
     (folder / "labels.csv").write_text("file,label,status\nb+2.png,,no class\n")
     assert "1 to be decided" in bring([task("b+2.png", chosen("cat"))])
     assert (folder / "labels.csv").read_text() == "file,label,status\nb+2.png,,no class\n"
+    bring((folder / "conflicts.csv").read_text().replace("b+2.png,", "b+2.png,cat"), "decided.csv")
+    assert (folder / "labels.csv").read_text() == "file,label,status\nb+2.png,cat,\n"
 
 
 def test_labels_for_folders_of_classes_go_into_a_table(tmp_path, bring, folder):
