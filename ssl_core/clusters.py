@@ -59,7 +59,7 @@ def spectrum(weights: sparse.csr_matrix, dimensions: int = DIMENSIONS) -> Spectr
 
 @dataclass(frozen=True)
 class Count:
-    """An estimated number of clusters: `low` to `high` in nine of ten resampled graphs; a fraction `share` of them say `value`."""
+    """An estimated number of clusters: `low` to `high` in nine of ten resampled graphs; the fraction `share` says `value`."""
 
     value: int
     low: int
