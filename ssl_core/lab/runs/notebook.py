@@ -50,7 +50,7 @@ def run_of(namespace: Mapping[str, Any]) -> Run:
         raise ValueError(f"unknown notebook parameter {', '.join(unknown)}: must be one of {', '.join(sorted(names))}")
     check_whole("threads", namespace["threads"])
     check_device(namespace["device"])
-    parameters = {name: namespace[name] for name in Run.__dataclass_fields__}
+    parameters = {name: namespace[name] for name in Run.__dataclass_fields__ if name in namespace}  # an older copy lacks some
     parameters |= {former[name]: namespace[name] for name in injected if name in former}
     return Run(**parameters | {"data": files.located(parameters["data"])}).check()
 

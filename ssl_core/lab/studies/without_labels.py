@@ -48,8 +48,8 @@ def sentences(clusters: pd.DataFrame) -> str:
     """The best of the rows in words, Markdown."""
     best = clusters.loc[clusters["mean"].idxmax()]
     return (
-        f"Without any label `{best['recipe']}` is right for **{100 * best['mean']:.2f} %** of the {words.tested([best['n_test']])},"
-        f" {words.seeds([best['n']])}, if each cluster is named by the class that fits it best."
+        f"Without any label `{best['recipe']}` is right for **{100 * best['mean']:.2f} %** of the {words.tested([best['n_test']])}"
+        f" ({words.seeds([best['n']])}), if each cluster is named by the class that fits it best."
     )
 
 
