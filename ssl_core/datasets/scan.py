@@ -210,7 +210,7 @@ def _by_class(listing: Listing, part: str) -> list[Entry]:
 
 
 def _test_images(listing: Listing, part: str, labels: dict[str, str], without: Iterable[str] = ()) -> list[Entry]:
-    """The images below `part`, but those `without`, with their classes: by folder, by `labels`, or by a table in `part` itself."""
+    """The images below `part` but those `without`, with their classes: by folder, `labels`, or a table in `part` itself."""
     table = f"{part}/{TABLE}"
     files = images(listing, part, without={table, *without})
     told = [labels]
