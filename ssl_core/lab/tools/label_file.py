@@ -98,7 +98,7 @@ class LabelFile:
         """Writes the table with another answer for the image, in the row that counts for it or in a new one."""
         own = [i for i, row in enumerate(rows) if self._images[row[self.column]] == image]
         i = next((i for i in own if _answer(rows[i]).given), own[0] if own else len(rows))
-        row = dict(rows[i]) if own else {self.column: image}
+        row = dict(rows[i]) if own else {self.column: image, "label": ""}
         answer = after or Answer()
         if answer.status:
             columns = [*columns, *({"status"} - {*columns})]
