@@ -49,11 +49,10 @@ function render({ model, el }) {
     element(
       "div",
       { class: "answers" },
-      message,
-      question,
-      element("div", { class: "commands" }, ...Object.values(commands)),
-      element("div", { class: "find" }, element("kbd", { "aria-hidden": "true" }, "/"), box, add),
       classes,
+      element("div", { class: "find" }, element("kbd", { "aria-hidden": "true" }, "/"), box, add),
+      element("div", { class: "commands" }, ...Object.values(commands)),
+      element("div", { class: "notice" }, message, question),
     ),
     neighbors,
     element("p", { class: "hint" }, "Click here, then the keys work."),
@@ -68,7 +67,7 @@ function render({ model, el }) {
   }
   function label(name) {
     if (!name.trim() || view().question || !view().image) return;
-    if (document.activeElement === box) panel.focus({ preventScroll: true });
+    if ([box, add].includes(document.activeElement)) panel.focus({ preventScroll: true });
     box.value = "";
     send("label", { label: name });
   }
@@ -117,7 +116,6 @@ function render({ model, el }) {
       button(`Keep ${asked.theirs}`, "", () => send("keep")),
       button(`Write ${asked.mine}`, "", () => send("overwrite")),
     );
-    question.querySelector("button").focus({ preventScroll: true });
   }
 
   function drawNeighbors() {
@@ -131,6 +129,7 @@ function render({ model, el }) {
 
   function draw() {
     const shown = view();
+    const wasInside = panel.contains(document.activeElement);
     clearTimeout(waiting);
     waiting = 0;
     panel.removeAttribute("aria-busy");
@@ -141,6 +140,7 @@ function render({ model, el }) {
     picture.alt = shown.image ? `The image to label: ${shown.image}` : "";
     fault.textContent = shown.fault || (shown.image ? "" : "No image is left.");
     caption.textContent = shown.image + (shown.now ? `, now: ${shown.now}` : "");
+    message.hidden = Boolean(shown.question);
     message.textContent = shown.message;
     message.classList.toggle("problem", Boolean(shown.unwritten));
     commands.undo.disabled = !shown.can_undo || Boolean(shown.question);
@@ -148,6 +148,10 @@ function render({ model, el }) {
     drawClasses();
     drawQuestion();
     drawNeighbors();
+    if (shown.question) question.querySelector("button").focus({ preventScroll: true });
+    const focused = document.activeElement;
+    // A button that is gone or disabled loses the focus: the next key would go to the notebook.
+    if (wasInside && (!panel.contains(focused) || focused.disabled)) panel.focus({ preventScroll: true });
     if (shown.others) {
       fault.textContent = "The list is done; make label-next selects more. ";
       fault.append(button(`Go on with the ${shown.others} others`, "", () => send("go_on")));

@@ -59,7 +59,7 @@ class Sitting:
         self.unwritten: Answer | None = None
         self.question: Question | None = None
         self._steps: list[Step] = []
-        self._classes = dict.fromkeys([*images.classes, *(each.label for each in file.answers.values() if each.label)])
+        self._classes = dict.fromkeys(images.classes)
         self._queue = deque(self._unanswered(listed))
         self._is_list = bool(self._queue)
         if not self._is_list:
@@ -130,20 +130,25 @@ class Sitting:
     # --- what is to be seen
 
     @property
+    def classes(self) -> list[str]:
+        """The classes, in the order in which they were first seen: a new one takes no other's key."""
+        self._classes |= dict.fromkeys(answer.label for answer in self.file.answers.values() if answer.label)
+        return list(self._classes)
+
+    @property
     def progress(self) -> str:
         """How many images have an answer, and how many of this sitting have none."""
         answers = self._answers()
         n_none = sum(answer.kind[1] for answer in answers.values())
-        n_left = len(self._queue) + (self.image is not None)
+        n_left = len(self._unanswered([*self._queue, *([self.image] if self.image else [])]))
         of_none = f" ({n_none} of no class)" if n_none else ""
         return f"{sum(each.given for each in answers.values())} answered{of_none}, {n_left} to go{' on the list' * self._is_list}"
 
     def view(self) -> dict[str, Any]:
         """Everything that the panel shows: the image and its neighbours as pictures, and nothing of all others."""
         answers, image = self._answers(), self.image or ""
-        counts = Counter(answer.label for answer in answers.values())
-        own_keys = keys(list(self._classes))
-        classes = [{"name": name, "key": own_keys.get(name, ""), "count": counts[name]} for name in self._classes]
+        counts, own_keys = Counter(answer.label for answer in answers.values()), keys(self.classes)
+        classes = [{"name": name, "key": own_keys.get(name, ""), "count": counts[name]} for name in self.classes]
         question = self.question and {"theirs": in_words(self.question.theirs), "mine": in_words(self.question.mine)}
         pictures = self._pictures(image, answers) if image else {"picture": "", "fault": "", "neighbors": []}
         return pictures | {
@@ -185,14 +190,14 @@ class Sitting:
 
     def _problem(self, label: str) -> str:
         """Why this is no label; '' if it is one."""
-        if label in self._classes:
+        if label in self.classes:
             return ""
         if not self.images.is_open:
-            return f"label={tables.quoted(label)}: must be one of {', '.join(self._classes)}"
+            return f"label={tables.quoted(label)}: must be one of {', '.join(self.classes)}"
         if not label or len(label) > 100 or not label.isprintable():
             return f"label={tables.quoted(label)}: must be up to 100 printable characters"
-        known = tables.look_alikes(self._classes)
-        return "; ".join(each for each in tables.look_alikes([*self._classes, label]) if each not in known)
+        known = tables.look_alikes(self.classes)
+        return "; ".join(each for each in tables.look_alikes([*self.classes, label]) if each not in known)
 
     def _answer(self, after: Answer, before: Answer | None = None) -> None:
         """Writes an answer for the image that is shown, where the table said `before`, and shows the next image."""
@@ -211,7 +216,7 @@ class Sitting:
             self.question = Question(there, after)
             return
         self._steps.append(Step(image, before, after) if is_changed else Step(image))
-        self._classes |= dict.fromkeys([after.label] if after.label else [])
+        self.message = f"{image}: {in_words(after)}"
         self._show_next()
         if not is_there:
             what = "its row has your answer" if there is not None else "nothing was written"
@@ -224,7 +229,7 @@ class Sitting:
         except (OSError, ValueError) as error:
             self.message = f"not undone: {_reason(error)}"
             return False
-        there = self.file.answers.get(step.image)
+        self.message, there = f"{step.image}: undone", self.file.answers.get(step.image)
         if there is not None and there.given and there.kind != (step.before or Answer()).kind:
             self.message = f"{step.image} was changed elsewhere, to {in_words(there)}: that stays, unless you answer again"
         return True
