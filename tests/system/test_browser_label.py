@@ -84,9 +84,10 @@ class Hand:
             return {int(row["file"][:2]): row["label"] or row.get("status", "") for row in csv.DictReader(file)}
 
     def places(self):
-        """Where things are on screen: they may not move from image to image."""
-        names = (".frame", ".commands", ".find", ".classes", ".neighbors")
-        return [self.panel.locator(name).bounding_box() for name in names]
+        """Where things are in the panel: they may not move from image to image."""
+        names, top = (".frame", ".commands", ".find", ".classes", ".neighbors"), self.panel.bounding_box()
+        boxes = [self.panel.locator(name).bounding_box() for name in names]
+        return [(box["x"] - top["x"], round(box["y"] - top["y"]), box["width"], box["height"]) for box in boxes]
 
     def keep(self, picture):
         self.settle()
@@ -151,6 +152,7 @@ def test_answers_with_keys_and_mouse(browser, project, address):
         hand.table.write_text(f"{other}{image},seven,\n")
         hand.press("1")
         assert hand.panel.get_by_role("alert").inner_text() == "Somebody else answered meanwhile: seven. Which is it?"
+        assert hand.places() == places
         hand.keep("label-question")
         hand.click("Write five")
         assert hand.said[int(image[:2])] == "five"
