@@ -356,7 +356,7 @@ OWN = "file,label,remark\nelsewhere.png,bird,keep me\nscans/3.png,,\n"
 ACTIONS = st.sampled_from(["label cat", "label dog", "no_class", "skip", "undo", "keep", "overwrite", "restart", "sheet"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 1]), ACTIONS), max_size=25))
 def test_no_answer_is_lost_whatever_two_people_do(shared, actions):
     """An answer changes only by who gave it, by who was asked, or by who saw it; a third person types into the table."""
