@@ -43,7 +43,7 @@ function render({ model, el }) {
   const neighbors = element("div", { class: "neighbors", role: "group", "aria-label": "Its neighbours", tabindex: "0" });
   const panel = element(
     "div",
-    { class: "label-by-hand", role: "group", "aria-label": "Label images by hand", tabindex: "0", "data-lm-suppress-shortcuts": "true" },
+    { class: "label-by-hand", role: "group", "aria-label": "Label images by hand", tabindex: "0" },
     element("div", { class: "head" }, progress, file),
     element("figure", {}, element("div", { class: "frame" }, picture, fault), caption),
     element(
@@ -159,8 +159,8 @@ function render({ model, el }) {
   }
 
   panel.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return; // JupyterLab's, as Ctrl S, or a keyboard's
     event.stopPropagation(); // JupyterLab would take 0 0 for a restart of the kernel, and x for cutting the cell
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target === box) {
       if (event.key === "Enter" && (meant() || view().can_add)) label((meant() || { name: box.value }).name);
       if (event.key === "Escape") box.value = "";
