@@ -138,11 +138,12 @@ class Sitting:
     @property
     def progress(self) -> str:
         """How many images have an answer, and how many of this sitting have none."""
-        answers = self._answers()
-        n_none = sum(answer.kind[1] for answer in answers.values())
+        counts = Counter(self._answers().values())
+        n_given = sum(n for answer, n in counts.items() if answer.given)
+        n_none = sum(n for answer, n in counts.items() if answer.kind[1])
         n_left = len(self._unanswered([*self._queue, *([self.image] if self.image else [])]))
         of_none = f" ({n_none} of no class)" if n_none else ""
-        return f"{sum(each.given for each in answers.values())} answered{of_none}, {n_left} to go{' on the list' * self._is_list}"
+        return f"{n_given} answered{of_none}, {n_left} to go{' on the list' * self._is_list}"
 
     def view(self) -> dict[str, Any]:
         """Everything that the panel shows: the image and its neighbours as pictures, and nothing of all others."""
@@ -186,7 +187,8 @@ class Sitting:
 
     def _unanswered(self, names: Sequence[str]) -> list[str]:
         answers = self._answers()
-        return [name for name in names if not (name in answers and answers[name].given)]
+        given = {answer for answer in {*answers.values()} if answer.given}
+        return [name for name in names if answers.get(name) not in given]
 
     def _problem(self, label: str) -> str:
         """Why this is no label; '' if it is one."""

@@ -90,9 +90,9 @@ class LabelFile:
             self._images |= dict.fromkeys(unknown) | dict(self._match(unknown))
         self.answers = {}
         for row in rows:
-            image, answer = self._images[row[self.column]], _answer(row)
-            if image is not None and not self.answers.get(image, Answer()).given:
-                self.answers[image] = answer
+            image = self._images[row[self.column]]
+            if image is not None and (image not in self.answers or not self.answers[image].given):
+                self.answers[image] = _answer(row)
 
     def _change(self, columns: Sequence[str], rows: Rows, image: str, after: Answer | None) -> None:
         """Writes the table with another answer for the image, in the row that counts for it or in a new one."""
@@ -106,11 +106,15 @@ class LabelFile:
         elif _answer(row).kind[1]:
             row["status"] = ""
         row["label"] = answer.label
-        rows[i : i + 1] = [] if after is None and not any(row[column] for column in row.keys() - {self.column}) else [row]
+        is_bare = not any(row[column] for column in row.keys() - {self.column})
+        rows[i : i + 1] = [] if after is None and is_bare else [row]
         if self.path.exists() and _is_guessed(content := self.path.read_bytes()):
             files.keep_beside(self.path, content)
         tables.write(self.path, columns, rows)
-        self._note(rows)
+        if answer.given:
+            self.answers[image] = _answer(row)
+        else:  # another row of the image may count now
+            self._note(rows)
 
 
 def _answer(row: Mapping[str, str]) -> Answer:
