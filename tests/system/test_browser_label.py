@@ -128,7 +128,10 @@ def test_answers_with_keys_and_mouse(browser, project, address):
         assert hand.panel.locator(".head strong").inner_text() == f"7 answered (2 of no class), {N - 7} to go"
         assert hand.panel.locator(".neighbors img").count() == 10 and hand.places() == places
 
-        # The beginning of a name; who types fast answers nothing that was not shown.
+        # The beginning of a name, not of two; who types fast answers nothing that was not shown.
+        hand.name("f")
+        assert len(hand.said) == 7 and hand.panel.get_by_role("button", name="New class: f").is_visible()
+        hand.press("Escape")
         hand.name("fo")
         assert hand.said[9] == "four"
         before = hand.said
@@ -205,4 +208,4 @@ def test_an_answer_that_cannot_be_written_stays(browser, project, address):
         hand.keep("label-unwritten")
         hand.table.write_text(content)
         hand.press("1")
-        assert len(hand.said) == 2 and hand.panel.get_by_role("status").inner_text() == f"{shown}: five"
+        assert len(hand.said) == 2 and hand.panel.get_by_role("status").inner_text() == f"image {shown}: five"

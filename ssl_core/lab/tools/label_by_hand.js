@@ -33,7 +33,7 @@ function render({ model, el }) {
   const message = element("p", { class: "message", role: "status", "aria-live": "polite" });
   const classes = element("div", { class: "classes", role: "group", "aria-label": "Classes", tabindex: "0" });
   const box = element("input", { type: "text", "aria-label": "Class by name", autocomplete: "off", spellcheck: "false" });
-  const add = button("", "", () => label(box.value));
+  const add = button("", "", () => label(view().can_add ? box.value : meant().name));
   const commands = {
     undo: button("Undo", "←", () => send("undo")),
     skip: button("Skip", "→", () => send("skip")),
@@ -100,8 +100,8 @@ function render({ model, el }) {
     wanted.forEach((each, i) => classes.children[i] !== each && classes.insertBefore(each, classes.children[i] || null));
     const typed = box.value.trim();
     add.hidden = !typed || (!meant() && !can_add);
-    const isNew = can_add && !view().classes.some((each) => each.name === typed);
-    add.querySelector(".name").textContent = isNew ? `New class: ${typed}` : "Choose";
+    add.hidden ||= can_add && view().classes.some((each) => each.name === typed);
+    add.querySelector(".name").textContent = can_add ? `New class: ${typed}` : "Choose";
     add.disabled = Boolean(question) || !image;
     box.placeholder = can_add ? "the beginning of a class, or a new one" : "the beginning of a class";
   }
@@ -139,7 +139,7 @@ function render({ model, el }) {
     if (shown.picture) picture.src = shown.picture;
     picture.alt = shown.image ? `The image to label: ${shown.image}` : "";
     fault.textContent = shown.fault || (shown.image ? "" : "No image is left.");
-    caption.textContent = shown.image + (shown.now ? `, now: ${shown.now}` : "");
+    caption.textContent = shown.image && `image ${shown.image}` + (shown.now ? `, now: ${shown.now}` : "");
     message.hidden = Boolean(shown.question);
     message.textContent = shown.message;
     message.classList.toggle("problem", Boolean(shown.unwritten));
@@ -162,9 +162,10 @@ function render({ model, el }) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return; // JupyterLab's, as Ctrl S, or a keyboard's
     event.stopPropagation(); // JupyterLab would take 0 0 for a restart of the kernel, and x for cutting the cell
     if (event.target === box) {
-      if (event.key === "Enter" && (meant() || view().can_add)) label((meant() || { name: box.value }).name);
-      if (event.key === "Escape") box.value = "";
-      if (event.key === "Enter" || event.key === "Escape") {
+      // Of several classes that begin so none is meant, nor a new one: that takes its button.
+      if (event.key === "Enter" && (meant() || (view().can_add && !fitting().length))) label((meant() || { name: box.value }).name);
+      if (event.key === "Escape") {
+        box.value = "";
         panel.focus({ preventScroll: true });
         drawClasses();
       }

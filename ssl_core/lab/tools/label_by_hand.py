@@ -218,7 +218,7 @@ class Sitting:
             self.question = Question(there, after)
             return
         self._steps.append(Step(image, before, after) if is_changed else Step(image))
-        self.message = f"{image}: {in_words(after)}"
+        self.message = f"image {image}: {in_words(after)}"
         self._show_next()
         if not is_there:
             what = "its row has your answer" if there is not None else "nothing was written"
@@ -231,7 +231,7 @@ class Sitting:
         except (OSError, ValueError) as error:
             self.message = f"not undone: {_reason(error)}"
             return False
-        self.message, there = f"{step.image}: undone", self.file.answers.get(step.image)
+        self.message, there = f"image {step.image}: undone", self.file.answers.get(step.image)
         if there is not None and there.given and there.kind != (step.before or Answer()).kind:
             self.message = f"{step.image} was changed elsewhere, to {in_words(there)}: that stays, unless you answer again"
         return True
