@@ -132,7 +132,7 @@ def test_answers_with_keys_and_mouse(browser, project, address):
         hand.name("f")
         assert len(hand.said) == 7 and hand.panel.get_by_role("button", name="New class: f").is_visible()
         hand.press("Escape")
-        hand.name("fo")
+        hand.name("fou")
         assert hand.said[9] == "four"
         before = hand.said
         page.keyboard.press("3")
