@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-VARIABLES := LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX LAB TORCH PYTHON
+VARIABLES := LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B LAB TORCH PYTHON
 # Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
 FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
 $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
@@ -8,6 +8,7 @@ $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
 LABELS  = 6000 2000 1000 500 250 50
 RECIPES = supervised published best
 SEEDS   = 0
+CLUSTERS =
 DATA    = mnist
 DRAW    = random
 OUTPUTS = outputs
@@ -21,6 +22,9 @@ RUN     =
 IMAGES  =
 TARGET  = 0.99
 ONNX    =
+FROM    =
+A       =
+B       =
 LAB     =
 TORCH   =
 PYTHON  = python3
@@ -35,7 +39,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX
+export LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B
 
 # The code of this folder, read as UTF-8; nothing of another Python or another project.
 export PYTHONPATH := $(CURDIR)
@@ -55,19 +59,20 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict lab site test test-fast test-faults test-browser check smoke ablation label-studies trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies trust reference bench certify clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
+	@echo "    CLUSTERS=$${CLUSTERS:-one a class} (with LABELS=0, which needs no label)"
 	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
 
 setup: $(READY)  ## make .venv and fetch MNIST; TORCH=cpu takes PyTorch's smaller build without CUDA
 
 sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
-	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --outputs "$$OUTPUTS"
+	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --clusters "$$CLUSTERS" --outputs "$$OUTPUTS"
 
 results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
 	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
@@ -77,6 +82,15 @@ label-next: $(READY)  ## select the N images to label next, without any label: o
 
 predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, with the finished run RUN=outputs/…
 	@$(COMMAND) predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
+
+export-labels: $(READY)  ## write tasks for Label Studio: the images of DATA=folder, their labels, and predictions of RUN=outputs/…
+	@$(COMMAND) export-labels --data "$$DATA" --run "$$RUN" --outputs "$$OUTPUTS"
+
+import-labels: $(READY)  ## bring labels into the labels.csv of DATA=folder, from Label Studio's JSON or a table in FROM=file
+	@$(COMMAND) import-labels --data "$$DATA" --source "$$FROM" --outputs "$$OUTPUTS"
+
+compare-labels: $(READY)  ## compare two people's labels, A=one.csv B=other.csv: agreement, and outputs/disagreements.csv to decide
+	@$(COMMAND) compare-labels --a "$$A" --b "$$B" --outputs "$$OUTPUTS"
 
 lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
 	@$(COMMAND) lab

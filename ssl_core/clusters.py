@@ -1,4 +1,4 @@
-"""Clusters of the graph, found without labels: a space in which they are far apart, their number, and how well they match classes.
+"""Clusters of the graph, found without labels: a space in which they lie apart, their number, and how well they match classes.
 
 Images that are joined by many short ways lie close in the space of the graph's leading eigenvectors (spectral clustering, Ng et
 al. 2001; diffusion maps, Coifman & Lafon 2006).
@@ -10,24 +10,23 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from .graph import Neighbors, adjacency
 
 DIMENSIONS = 20  # eigenvectors of the space
 ALPHA = 0.999  # as of label spreading: the weight of an eigenvector is that which spreading gives it
-# The weight that joins every image with all others, relative to the mean weight of an image's own neighbours: without it, any
-# few images that nothing else is joined with, such as copies of one, have an eigenvector of their own.
-REGULARIZATION = 0.001
-MOST = 32  # eigenvalues among which the largest gap is looked for
+SPARE = 12  # eigenvectors
+DENSE = 1500  # images
+MOST = 20  # eigenvalues among which the largest gap is looked for
 RESAMPLES = 20  # of the graph's edges, to see how sure the number of clusters is
-SURE = 0.5  # share of the resamples that must agree on the number of clusters
+CONNECTED = 1e-3  # distance of an eigenvalue from 1
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The leading eigenvalues (D,), descending from 1, and eigenvectors (N, D) of the regularised, normalised adjacency."""
+    """The leading eigenvalues (D,), descending from 1, and eigenvectors (N, D) of the normalised adjacency."""
 
     values: np.ndarray
     vectors: np.ndarray
@@ -40,31 +39,27 @@ class Spectrum:
 
 
 def spectrum(weights: sparse.csr_matrix, dimensions: int = DIMENSIONS) -> Spectrum:
-    """The spectrum of a graph with symmetric `weights` (N, N), regularised (Amini et al. 2013; Zhang & Rohe 2018).
+    """The spectrum of a graph with symmetric `weights` (N, N), normalised: a pure function of its arguments.
 
-    A pure function of its arguments. Of few images all eigenvectors are computed, and the leading ones returned.
+    Lanczos' method (Lehoucq et al. 1998) starts from one vector and can overlook one of several equal eigenvalues, such as those
+    of the unconnected parts of a graph. It is therefore asked for SPARE more than are returned; up to DENSE images, all
+    eigenvectors are computed instead.
     """
-    n, degrees = weights.shape[0], np.asarray(weights.sum(axis=1)).ravel()
-    extra = REGULARIZATION * degrees.mean()
-    scale = 1 / np.sqrt(np.maximum(degrees + extra, 1e-12))
-
-    def times(x: np.ndarray) -> np.ndarray:
-        scaled = scale * x.ravel()
-        return scale * (weights @ scaled + extra / n * scaled.sum())
-
-    if n <= 4 * dimensions:
-        values, vectors = np.linalg.eigh(np.stack([times(row) for row in np.eye(n)]))
+    n = weights.shape[0]
+    scale = sparse.diags(1 / np.sqrt(np.maximum(np.asarray(weights.sum(axis=1)).ravel(), 1e-12)))
+    normalized = (scale @ weights @ scale).tocsr()
+    if n <= DENSE:
+        values, vectors = np.linalg.eigh(normalized.toarray())
     else:
         start = np.random.default_rng(0).standard_normal(n)
-        operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
-        values, vectors = eigsh(operator, k=dimensions, which="LA", tol=1e-4, v0=start)
+        values, vectors = eigsh(normalized, k=dimensions + SPARE, which="LA", tol=1e-4, v0=start)
     order = np.argsort(-values)[:dimensions]
     return Spectrum(values[order], vectors[:, order])
 
 
 @dataclass(frozen=True)
 class Count:
-    """An estimated number of clusters, from `low` to `high` in nine of ten resampled graphs; `share` of them say `value`."""
+    """An estimated number of clusters: `low` to `high` in nine of ten resampled graphs; the fraction `share` says `value`."""
 
     value: int
     low: int
@@ -73,31 +68,35 @@ class Count:
 
     @property
     def sure(self) -> bool:
-        """Whether most resampled graphs agree; otherwise the images do not tell."""
-        return self.share >= SURE
+        """Whether most resampled graphs agree, and none is far off; otherwise the images do not tell."""
+        return self.share >= 0.5 and self.high - self.low <= 2
 
 
 def estimate(neighbors: Neighbors, seed: int = 0) -> Count:
-    """The number of clusters of the graph: that at whose eigenvalue the largest gap follows (von Luxburg 2007, section 8.3).
+    """The number of clusters of the graph: that of the eigenvalues before the largest gap (von Luxburg 2007, section 8.3).
 
-    The gap is the ratio of the distances from 1 of an eigenvalue and of the one before it. How sure that is show graphs whose
-    edges are weighted at random (the Bayesian bootstrap, Rubin 1981). At least 2, and fewer than there are eigenvalues.
+    How sure that is show graphs whose edges are weighted at random (the Bayesian bootstrap, Rubin 1981). From 2 to MOST − 1.
     """
     weights, random = sparse.triu(adjacency(neighbors)).tocsr(), np.random.default_rng([seed, 3])
     counts = []
     for _ in range(RESAMPLES):
         resampled = weights.copy()
         resampled.data *= random.exponential(size=len(weights.data))
-        counts.append(_largest_gap(spectrum((resampled + resampled.T).tocsr(), MOST).values))
+        counts.append(largest_gap(spectrum((resampled + resampled.T).tocsr(), MOST).values))
     low, high = np.quantile(counts, [0.05, 0.95], method="nearest").tolist()
     value = int(np.bincount(counts).argmax())
     return Count(value, int(low), int(high), counts.count(value) / RESAMPLES)
 
 
-def _largest_gap(values: np.ndarray) -> int:
-    """The number of eigenvalues, at least 2, before the largest gap of `values` (D,), descending."""
-    distance = (1 - values).clip(1e-9)
-    return 2 + int((distance[2:] / distance[1:-1]).argmax()) if len(values) > 2 else 2
+def largest_gap(values: np.ndarray) -> int:
+    """The number of eigenvalues, at least 2, before the largest gap of `values` (D,), which descend from 1.
+
+    The distances of eigenvalues from 1 grow as a power of their number where there are no clusters (Weyl's law): a gap is large
+    if the distance grows by a high power there. Below CONNECTED, parts of the graph count as unconnected.
+    """
+    distance = np.log((1 - values).clip(CONNECTED))
+    number = np.log(np.arange(1, len(values) + 1))
+    return 2 + int((np.diff(distance[1:]) / np.diff(number[1:])).argmax()) if len(values) > 2 else 2
 
 
 @dataclass(frozen=True)

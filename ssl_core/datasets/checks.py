@@ -73,8 +73,11 @@ def check_n_labels(n_labels: object, most: int = 60_000, least: int = 1) -> None
 def check_n_clusters(n_clusters: object, n_labels: int) -> None:
     """Raises ValueError unless `n_clusters` is 0, or, without labels, a number of clusters that can stand in for classes."""
     allowed = "0 with labels" if n_labels else f"0, for as many as there are classes, or from 2 to {MOST_CLASSES}"
-    whole = isinstance(n_clusters, int) and not isinstance(n_clusters, bool)
-    if not whole or not (n_clusters == 0 or (not n_labels and 2 <= n_clusters <= MOST_CLASSES)):
+    if n_labels or not isinstance(n_clusters, int) or isinstance(n_clusters, bool):
+        valid = n_clusters == 0 and isinstance(n_clusters, int) and not isinstance(n_clusters, bool)
+    else:
+        valid = n_clusters == 0 or 2 <= n_clusters <= MOST_CLASSES
+    if not valid:
         raise ValueError(f"n_clusters={n_clusters!r}: must be {allowed}")
 
 

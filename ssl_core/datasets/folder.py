@@ -304,7 +304,8 @@ def _problem(classes: list[str], labels: np.ndarray, test_labels: np.ndarray, hi
     if not classes and hint:
         return f"no labelled image that can be read: {hint}"
     if not classes:
-        return f"no labelled image that can be read: label some, in {LAYOUT}; `make label-next` says which"
+        how = "`make label-next` says which, and `make sweep LABELS=0` does without"
+        return f"no labelled image that can be read: label some, in {LAYOUT}; {how}"
     if len(classes) == 1:
         return f"one class only, {classes[0]!r}: must be from 2 to {MOST_CLASSES}"
     if len(classes) > MOST_CLASSES:

@@ -20,6 +20,12 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     "results": ("ssl_core.lab.page.build", "build the results page again, without training"),
     "label-next": ("ssl_core.lab.tools.label_next", "select the images to label next"),
     "predict": ("ssl_core.lab.tools.predict", "classify images with a finished run"),
+    "export-labels": ("ssl_core.lab.tools.label_studio", "write a folder's images and labels as tasks for Label Studio"),
+    "import-labels": (
+        "ssl_core.lab.tools.import_labels",
+        "bring labels of Label Studio, or of a table, into a folder's labels.csv",
+    ),
+    "compare-labels": ("ssl_core.lab.tools.agreement", "compare the labels of two people"),
     "bench": ("ssl_core.lab.tools.bench", "measure the speed of training and of a sweep"),
     "certify": ("ssl_core.lab.runs.certify", "check whether a change of the code changes a number"),
     "reference": ("ssl_core.lab.page.reference", "make everything that the pages show, and renew outputs/reference"),

@@ -1,11 +1,12 @@
 """The experiment as a function: the task that it prepares, and the result that it measures."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from ssl_core import data, experiment, graph, train
+from ssl_core import clusters, data, experiment, graph, selection, train
 from ssl_core.experiment import Labeling
 from ssl_core.recipes import BEST, SUPERVISED
 
@@ -61,7 +62,7 @@ def test_graph_gives_candidates_and_class_prior(digits, neighbors):
 
 def test_typical_draw_is_the_selection_of_the_graph(digits, neighbors):
     task = experiment.prepare(digits, Labeling(20, 5, "typical"), SUPERVISED, neighbors)
-    assert torch.equal(task.split.labeled, graph.typical(neighbors, 20, 5).index)
+    assert torch.equal(task.split.labeled, selection.typical(neighbors, 20, 5).index)
 
 
 @pytest.mark.parametrize("labeling, recipe", [(Labeling(50, 0), BEST), (Labeling(50, 0, "typical"), SUPERVISED)])
@@ -75,7 +76,7 @@ def test_more_labels_than_there_are_is_named(digits):
         experiment.prepare(digits, Labeling(1438, 0), SUPERVISED)
 
 
-@pytest.mark.parametrize("field, value", [("n_labels", 0), ("seed", -1), ("draw", "lucky"), ("label_noise", 1.0), ("fold", 6)])
+@pytest.mark.parametrize("field, value", [("n_labels", -1), ("seed", -1), ("draw", "lucky"), ("label_noise", 1.0), ("fold", 6)])
 def test_labeling_names_what_makes_no_sense(field, value):
     with pytest.raises(ValueError, match=rf"^{field}={value!r}: must be "):
         Labeling(**{"n_labels": 50, "seed": 0} | {field: value})
@@ -97,3 +98,52 @@ def test_run_is_its_parts_one_after_the_other(digits):
     assert torch.equal(result.trained.probabilities, expected.probabilities)
     assert result.untrained.accuracy == train.evaluate(experiment.network(digits, 1), digits.x_test, digits.y_test).accuracy
     assert list(result.test_accuracy) == [1, 2] and int(result.held_out.confusion.sum()) == len(task.held_out)
+
+
+def test_without_labels_clusters_are_the_classes(digits, neighbors):
+    task = experiment.prepare(digits, Labeling(0, 3), BEST, neighbors)
+    assert torch.equal(task.split.labeled, selection.typical(neighbors, 10, 3).index) and task.n_clusters == 10
+    assert task.y_l.tolist() == list(range(10)) and len(task.x_u) == len(digits.x) - 10
+    blind = replace(digits, y=torch.full_like(digits.y, -1), classes=())
+    again = experiment.prepare(blind, Labeling(0, 3, n_clusters=10), BEST, neighbors)
+    assert torch.equal(again.candidates, task.candidates), "no label takes part"
+    assert experiment.prepare(blind, Labeling(0, 3), BEST, neighbors).n_clusters == clusters.estimate(neighbors).value
+
+
+def test_clusters_are_evaluated_by_their_best_naming(digits, neighbors):
+    task, result = experiment.run(digits, Labeling(0, 0, n_clusters=12), replace(BEST, **SHORT), neighbors)
+    found = result.clustering
+    assert len(task.y_l) == 12 == len(found.names) and sorted(found.names)[2:] == list(range(10))
+    assert (
+        result.trained.accuracy
+        == pytest.approx(found.accuracy)
+        == pytest.approx(list(result.test_accuracy.values())[-1], abs=0.2)
+    )
+    assert result.trained.confusion.shape == (12, 12) and result.trained.confusion.sum() == len(digits.y_test)
+
+
+def test_images_without_classes_have_no_accuracy(digits, neighbors):
+    blind = replace(digits, y=torch.full_like(digits.y, -1), classes=(), x_test=digits.x_test[:0], y_test=digits.y_test[:0])
+    _, result = experiment.run(blind, Labeling(0, 0, n_clusters=3), replace(BEST, **SHORT), neighbors)
+    assert math.isnan(result.trained.accuracy) and math.isnan(result.clustering.ari)
+
+
+@pytest.mark.parametrize(
+    "field, value, must",
+    [
+        ("draw", "typical", "'random' with n_labels=0: there is no label"),
+        ("label_noise", 0.1, "0.0 with n_labels=0: there is no label"),
+        ("fold", 1, "a whole number from 0 to 0 with 0 labels"),
+        ("n_clusters", 1, "0, for as many as there are classes, or from 2 to 1000"),
+    ],
+)
+def test_without_labels_what_needs_them_is_refused(field, value, must):
+    with pytest.raises(ValueError, match=rf"^{field}={value!r}: must be {must}$"):
+        Labeling(**{"n_labels": 0, "seed": 0, field: value})
+
+
+def test_labels_leave_no_room_for_clusters(digits, neighbors):
+    with pytest.raises(ValueError, match=r"^n_clusters=5: must be 0 with labels$"):
+        Labeling(50, 0, n_clusters=5)
+    with pytest.raises(ValueError, match=r"^n_labels=0: must be 1 or more for recipe='supervised', which needs labels; "):
+        experiment.prepare(digits, Labeling(0, 0), SUPERVISED, neighbors)

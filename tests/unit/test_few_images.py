@@ -56,7 +56,15 @@ def record(run, y, right):
     parameters = {name: getattr(run, name) for name in records.PARAMETERS}
     metrics = {"accuracy": right / len(y), "nll": 0.1, "seconds": 60.0, "confusion": confusion, "missing_classes": []}
     held_out = {"accuracy": right / len(y), "images": 2} if run.fold else None
-    rest = {"recipe": {}, "images": {}, "history": [], "test_accuracy": {1: right / len(y)}, "held_out": held_out}
+    clustering = None if run.n_labels else {"names": [0, 1], "ari": 0.5, "nmi": 0.5}
+    rest = {
+        "clustering": clustering,
+        "recipe": {},
+        "images": {},
+        "history": [],
+        "test_accuracy": {1: right / len(y)},
+        "held_out": held_out,
+    }
     return Record(parameters=parameters, fingerprint="", current=True, untrained={"accuracy": 0.5, "nll": 0.7}, **metrics, **rest)
 
 
@@ -65,7 +73,7 @@ def runs_of(sizes, seeds, data="mnist"):
     plain = [Run(n, recipe, seed, data) for recipe in ("best", "supervised") for n in sizes for seed in range(seeds)]
     n, more = sizes[-1], range(seeds)
     others = [Run(n, "supervised", seed, data, "typical") for seed in more]
-    others += [Run(n, "best", seed, data, label_noise=0.1) for seed in more]
+    others += [Run(n, "best", seed, data, label_noise=0.1) for seed in more] + [Run(0, "best", seed, data) for seed in more]
     others += [Run(n, "best", 0, data, fold=fold) for fold in range(1, FOLDS + 1)]
     others += [Run(n, "best-without-muon", seed, data) for seed in more] + [Run(6000, "published", seed, data) for seed in more]
     return [*plain, *others, *(Run(n, "best", seed, "digits") for seed in more)]
@@ -262,11 +270,12 @@ def test_the_check_before_training_holds_for_any_frequency_of_the_classes(n_clas
     assert number < next(i for i, cell in enumerate(cells) if "train.fit(" in cell.source), "a run is not thrown away afterwards"
     pixels = torch.zeros(200, 1, 28, 28)
     pixels[:, :, 8:20, 8:20] = torch.rand(200, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    images = SimpleNamespace(x=(pixels - pixels.mean()) / pixels.std(), classes=range(n_classes))
+    images, task = SimpleNamespace(x=(pixels - pixels.mean()) / pixels.std()), SimpleNamespace(n_clusters=0)
 
     def check(network):
         spaces = {"experiment": SimpleNamespace(network=lambda *_: network), "spec": SimpleNamespace(training_device=str)}
-        exec(cells[number].source, spaces | {"images": images, "torch": torch, "train": train, "seed": 0, "device": "cpu"})
+        spaces |= {"images": images, "task": task, "names": range(n_classes)}
+        exec(cells[number].source, spaces | {"torch": torch, "train": train, "seed": 0, "device": "cpu"})
 
     for seed in range(5):
         check(init_net(seed, n_classes, 1))

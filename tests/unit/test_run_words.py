@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ssl_core.clusters import Clustering
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.studies import run_words
 from ssl_core.recipes import RECIPES
@@ -18,9 +19,22 @@ def evaluation(confusion, nll=0.1):
     return Evaluation(torch.zeros(len(correct), confusion.shape[1]), correct, confusion, nll)
 
 
+def result_of(untrained, trained, clustering=None):
+    return SimpleNamespace(untrained=evaluation(untrained), trained=evaluation(trained), clustering=clustering)
+
+
 def test_the_result_of_a_run_says_how_many_images_it_was_tested_on():
-    said = run_words.run_sentences(Run(50, "best", 0), evaluation([[20, 0], [20, 0]]), evaluation([[20, 0], [0, 20]]), 60, [])
+    said = run_words.run_sentences(Run(50, "best", 0), result_of([[20, 0], [20, 0]], [[20, 0], [0, 20]]), 60, [])
     assert "**100.00 %** of the 40 test images correctly (95 % interval: 91.24 to 100.00), against 50.00 % before" in said
+
+
+def test_clustering_accuracy_is_called_by_its_name():
+    result = result_of([[20, 0], [20, 0]], [[20, 0], [0, 20]], Clustering((1, 0), 1.0, 1.0, 0.875))
+    said = run_words.run_sentences(Run(0, "best", 0), result, 60, [])
+    assert "**Without a label** `best` finds 2 clusters." in said and "of the 40 test images (*clustering accuracy*, 95 %" in said
+    assert "normalised mutual information 0.8750" in said and "labels**" not in said
+    nothing = result_of([[0, 0], [0, 0]], [[0, 0], [0, 0]], Clustering((-1, -1), float("nan"), float("nan"), float("nan")))
+    assert run_words.run_sentences(Run(0, "best", 0), nothing, 60, []).endswith("2 clusters; no image tells how good they are.")
 
 
 def test_a_class_without_a_test_image_has_no_recall():
@@ -34,8 +48,7 @@ def test_a_class_without_a_test_image_has_no_recall():
 
 def test_names_of_others_are_no_markup():
     name = '<script>alert("1")</script> [x](y) **b** | $z$'
-    untrained, trained = (evaluation([[right, 40 - right]]) for right in (10, 40))
-    said = run_words.run_sentences(Run(50, "best", 0), untrained, trained, 60, [name])
+    said = run_words.run_sentences(Run(50, "best", 0), result_of([[10, 30]], [[40, 0]]), 60, [name])
     assert not set("<>[]*|$()") & set(said.split("No label covers ")[1].split(": the network")[0])
     assert html.unescape(said).count(name) == 1
 

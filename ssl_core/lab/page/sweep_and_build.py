@@ -16,13 +16,14 @@ from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
 
-from ..runs import executors, files
+from ..runs import executors, files, records
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
 from ..runs.spec import DEVICES, Run, check_device, current_draw
 from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
 from ..studies import registry, run_figures
+from ..tools import clusters
 from . import build
 
 Rows = Sequence[tuple[str, str]]  # files, and what there is to say of each
@@ -36,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draw", default="random", help="selection of the labelled images: random, class-balanced or typical")
     parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
+    parser.add_argument("--clusters", default="", help="with 0 labels: how many clusters (default: one a class, or by the graph)")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="run the grids of these studies instead")
     configure_machine(parser)
@@ -53,18 +55,38 @@ def command(args: argparse.Namespace) -> None:
     outputs, data = files.outputs(args.outputs), files.located(args.data)
     check_name(data)
     if data not in DATA_SETS:
-        check_usable(data, outputs)
+        check_usable(data, outputs, for_training=not without_labels(args))
     if args.study:
         grid, notebooks = registry.runs(args.study, data, smoke=args.smoke), registry.notebooks(args.study)
     else:
         grid, notebooks = _grid(args, data), ["results"]
-    run_grid(grid, args, lambda: build_pages(outputs, notebooks, data, current_draw(args.draw)))
+
+    def then() -> None:
+        show_clusters(grid, outputs)
+        if data in DATA_SETS or not describe(data, for_training=False).problem:  # without test images a page has nothing to say
+            build_pages(outputs, notebooks, data, current_draw(args.draw))
+
+    run_grid(grid, args, then)
+
+
+def without_labels(args: argparse.Namespace) -> bool:
+    """Whether the options ask for runs without labels alone."""
+    return not args.study and {number(text) for text in args.labels.replace(",", " ").split()} == {0}
+
+
+def show_clusters(grid: Sequence[Run], outputs: Path) -> None:
+    """Writes the pictures of the clusters, and the table for their names, of the finished runs without labels."""
+    for run in grid:
+        if not run.n_labels and not run.smoke and records.finished(run, outputs):
+            for sentence in clusters.write(run.folder(outputs)):
+                print(f"{run}: {sentence}", flush=True)
 
 
 def _grid(args: argparse.Namespace, data: str) -> list[Run]:
     """The runs that the options ask for."""
     labels = fitting(data) if args.labels == LABELS else args.labels
-    common = {"data": data, "draw": args.draw, "smoke": args.smoke}
+    n_clusters = number(args.clusters) if args.clusters else 0
+    common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
     return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
 
 
@@ -83,7 +105,7 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
     names = list(dict.fromkeys(run.data for run in grid))
     with lock(outputs), _environment(pinned(names)):  # runs and page read the images that are there now
         for name in names:
-            if describe(name).as_published:
+            if describe(name, for_training=False).as_published:
                 fetch(name, files.DATA)
             else:
                 preview(name, outputs)
@@ -124,11 +146,14 @@ def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> No
         build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
 
 
-def check_usable(name: str, outputs: Path) -> None:
-    """Raises ValueError if the folder `name` can't be trained with; what of it is not used, and why, is written before."""
+def check_usable(name: str, outputs: Path, *, for_training: bool = True) -> None:
+    """Raises ValueError if the folder `name` can't be trained with; what of it is not used, and why, is written before.
+
+    Not `for_training` with labels, it must only have images.
+    """
     try:
         info = describe(name, for_training=False)
-        problem, skipped, notes = info.problem, info.skipped, info.notes
+        problem, skipped, notes = info.problem if for_training else "", info.skipped, info.notes
     except ValueError as error:
         problem, skipped, notes = str(error), getattr(error, "skipped", ()), ()
     if problem and (skipped or notes):
@@ -148,11 +173,12 @@ def write_skipped(folder: Path, skipped: Rows, notes: Rows) -> Path:
 
 def preview(name: str, outputs: Path) -> None:
     """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
-    info, images = describe(name), load(name)
+    info, images = describe(name, for_training=False), load(name)
     folder = outputs / info.slug
     write_skipped(folder, info.skipped, info.notes)
     by_chance = torch.randperm(info.n_images, generator=torch.Generator().manual_seed(0))
-    shown = torch.cat([torch.arange(min(20, info.n_labels)), by_chance[by_chance >= 20]])[:40]  # the labelled ones come first
+    first = min(20, info.n_labels)
+    shown = torch.cat([torch.arange(first), by_chance[by_chance >= first]])[:40]  # the labelled ones come first
     titles = [name[:12] for name in images.class_names(images.y[shown])]
     title = f"{info.title}: what the network sees" + (", light and dark exchanged" if info.inverted else "")
     run_figures.images(images.x[shown], titles, columns=10, title=title).savefig(folder / "preview.png")
@@ -169,7 +195,7 @@ def sentences(info: DataSetInfo) -> list[str]:
         origin = "given as such" if info.own_test else "taken from the labelled ones, since no others have a class"
     lines = [
         f"{info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes",
-        f"{info.n_test} images to test with, {origin}; {_counted(info.skipped, 'left out')}",
+        f"{info.n_test} images to test with{', ' + origin if info.n_test else ''}; {_counted(info.skipped, 'left out')}",
     ]
     lines += [text for file, text in info.notes if file == WHOLE]
     lines += [f"{file}: {text}" for file, text in info.notes if file in TABLES]

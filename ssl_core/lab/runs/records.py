@@ -34,18 +34,32 @@ from .spec import DRAWS_ON_DISK, FORMER_DRAWS, Run
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
 IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
-PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold")  # that identify a row of the table
+PARAMETERS = (
+    "data",
+    "recipe",
+    "n_labels",
+    "seed",
+    "draw",
+    "label_noise",
+    "fold",
+    "n_clusters",
+)  # that identify a row of the table
 IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum")  # of DataSetInfo, what it takes to read new images
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
+    *("n_clusters", "ari", "nmi"),
 )
+LATER = {"n_clusters": 0, "ari": float("nan"), "nmi": float("nan")}  # columns that tables of earlier versions lack
 IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 
 @dataclass(frozen=True)
 class Record:
-    """The record of a finished run. Accuracies lie between 0 and 1, NLL is in nats, both on the test images."""
+    """The record of a finished run. Accuracies lie between 0 and 1, NLL is in nats, both on the test images.
+
+    Of a run without labels they are those of the best naming of its clusters. NaN without test images.
+    """
 
     parameters: Mapping[str, Any]  # the fields of Run
     fingerprint: str
@@ -61,6 +75,7 @@ class Record:
     test_accuracy: dict[int, float]  # by epoch
     untrained: Mapping[str, float]  # accuracy and nll before training
     held_out: Mapping[str, float] | None  # accuracy and number of images of a withheld fold
+    clustering: Mapping[str, Any] | None = None  # of a run without labels: the class that each cluster is named by, ARI and NMI
 
     @property
     def run(self) -> Run:
@@ -84,10 +99,11 @@ class Record:
     @property
     def row(self) -> dict[str, Any]:
         """The record as a row of the table."""
-        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0}
+        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0}
         row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
         row |= {"held_out": self.held_out["accuracy"] if self.held_out else float("nan")}
         row |= {"missing_classes": len(self.missing_classes), "n_test": self.n_test}
+        row |= {name: self.clustering[name] if self.clustering else float("nan") for name in ("ari", "nmi")}
         row |= {name: getattr(self, name) for name in ("accuracy", "nll", "seconds", "current", "fingerprint")}
         return {name: row[name] for name in COLUMNS}
 
@@ -108,14 +124,17 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
     files.write_atomically(folder / "predictions.safetensors", tensors_as_bytes(predictions))
     if run.info.files:
         assert task.split is not None  # of a run
-        _keep_images(folder / IMAGES, run, task.split.labeled.numpy())
+        _keep_images(folder / IMAGES, run, task.split.labeled.numpy() if run.n_labels else np.zeros(0, np.int64))
     per_class = torch.bincount(task.y_l, minlength=len(trained.recall)).tolist()
-    held_out = result.held_out
+    held_out, clustering = result.held_out, result.clustering
+    images = {name: getattr(run.info, name) for name in IMAGE_FIELDS}
+    if task.n_clusters:
+        images["classes"] = [str(c) for c in range(task.n_clusters)]
     content = {
         "fingerprint": fingerprint(run),
         "run": asdict(run),
         "recipe": asdict(training.recipe),
-        "images": {name: getattr(run.info, name) for name in IMAGE_FIELDS},
+        "images": images,
         "labels_per_class": per_class,
         "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
         "history": training.history,
@@ -123,8 +142,9 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         "untrained": {"accuracy": result.untrained.accuracy, "nll": result.untrained.nll},
         "accuracy": trained.accuracy,
         "nll": trained.nll,
+        "clustering": clustering and {"names": clustering.names, "ari": clustering.ari, "nmi": clustering.nmi},
         "held_out": held_out and {"images": int(held_out.confusion.sum()), "accuracy": held_out.accuracy},
-        "recall": [None if math.isnan(share) else share for share in trained.recall.tolist()],  # of a class without test images
+        "recall": trained.recall.tolist(),  # None of a class without test images
         "confusion": trained.confusion.tolist(),
         "seconds": training.history[-1]["seconds"],
         "threads": torch.get_num_threads(),
@@ -137,10 +157,19 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         },
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    files.write_atomically(folder / "run.json", json.dumps(content, indent=1, allow_nan=False))
+    files.write_atomically(folder / "run.json", json.dumps(_finite(content), indent=1, allow_nan=False))
     for name in (CHECKPOINT, EVENTS):
         (folder / name).unlink(missing_ok=True)
     return folder / "run.json"
+
+
+def _finite(content: object) -> object:
+    """The same for JSON: None in place of NaN."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 @dataclass(frozen=True)
@@ -178,7 +207,10 @@ def check_trained(run: Run, task: Task, result: Result) -> None:
     expected = {
         "recipe": (result.training.recipe, run.settings),
         "seed": (result.training.seed, run.seed),
-        "n_labels": (len(task.y_l) + (0 if task.held_out is None else len(task.held_out)), run.n_labels),
+        "n_labels": (
+            0 if task.n_clusters else len(task.y_l) + (0 if task.held_out is None else len(task.held_out)),
+            run.n_labels,
+        ),
     }
     for name, (trained, stated) in expected.items():
         if trained != stated:
@@ -206,11 +238,18 @@ def _record(content: dict) -> Record:
         recipe=current_names(content.get("recipe", {})),
         images=content.get("images", {}),
         history=content.get("history", []),
-        test_accuracy={int(epoch): accuracy for epoch, accuracy in content.get("test_accuracy", {}).items()},
+        test_accuracy={int(epoch): _number(accuracy) for epoch, accuracy in content.get("test_accuracy", {}).items()},
         untrained=content.get("untrained", {}),
         held_out=content.get("held_out"),
-        **{name: content[name] for name in ("fingerprint", "accuracy", "nll", "seconds", "confusion", "missing_classes")},
+        clustering=content.get("clustering") and {name: _number(each) for name, each in content["clustering"].items()},
+        **{name: _number(content[name]) for name in ("accuracy", "nll")},
+        **{name: content[name] for name in ("fingerprint", "seconds", "confusion", "missing_classes")},
     )
+
+
+def _number(value: object) -> Any:  # noqa: ANN401  # of any kind, from JSON
+    """NaN for None, which stands for it in JSON; anything else as it is."""
+    return math.nan if value is None else value
 
 
 def current_names(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,9 +327,10 @@ def read_table(path: Path) -> pd.DataFrame:
         results = pd.read_csv(path).rename(columns={old: new for new, old in IN_CSV.items()})
     except ValueError:
         results = pd.DataFrame()
+    results = results.assign(**{name: value for name, value in LATER.items() if name not in results})
     if lacking := [name for name in columns if name not in results]:
         raise ValueError(f"{path}: must be a table of runs as `make sweep` writes it; it lacks {', '.join(lacking)}")
-    results["draw"] = results["draw"].replace(FORMER_DRAWS)
+    results = results.assign(draw=results["draw"].replace(FORMER_DRAWS))
     parameters = results[list(PARAMETERS)].to_dict("records")
     current = [is_current(run, digest) for run, digest in zip(parameters, results["fingerprint"], strict=True)]
     return results[columns].assign(current=current)
@@ -318,11 +358,18 @@ def comparable(
 ) -> pd.DataFrame:
     """The rows of runs that may be compared: current ones, of one data set, one draw and these recipes.
 
-    Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds.
+    Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds. Runs
+    without labels are never among them: their accuracy means something else; see `clustered`.
     """
-    rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names))
+    rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names)) & (results["n_labels"] > 0)
     plain = (results["label_noise"] == 0) & (results["fold"] == 0)
     return results[rows & (plain | variants) & results["current"].astype(bool)]
+
+
+def clustered(results: pd.DataFrame, data: str = "mnist") -> pd.DataFrame:
+    """The rows of current runs without labels of one data set that have test images."""
+    rows = (results["data"] == data) & (results["n_labels"] == 0) & (results["n_test"] > 0)
+    return results[rows & results["current"].astype(bool)]
 
 
 def nothing_to_show(results: pd.DataFrame, data: str, draw: str, outputs: str | Path) -> str:

@@ -18,7 +18,7 @@ from filelock import Timeout
 
 from ssl_core.datasets import describe, machine
 from ssl_core.datasets.machine import cores as cores  # re-exported
-from ssl_core.recipes import ABLATIONS
+from ssl_core.recipes import ABLATIONS, get
 
 from . import files, graph_cache, records
 from .cluster import RunFiles
@@ -202,7 +202,7 @@ class Board:
         self.n_failed += bool(error)
         seconds = time.monotonic() - (each.started or self.start)
         record = None if error else records.read(each.folder)
-        result = f"{100 * record.accuracy:.2f} %" if record else f"FAILED: {error}"
+        result = f"{100 * record.accuracy:.2f} %" if record and record.n_test else "done" if record else f"FAILED: {error}"
         line = f"{self._counts()} · {each.run} · {result} · {duration(seconds)}"
         print(f"\r\x1b[K{line}" if self.live else line, flush=True)
 
@@ -233,10 +233,13 @@ class Board:
         return f"about {duration(elapsed * (total / (done + under_way) - 1))} to go"
 
 
-def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", folds: str = "0", **common: Any) -> list[Run]:
+def make_grid(
+    labels: str, recipes: str, seeds: str, label_noise: str = "0", folds: str = "0", n_clusters: int | str = 0, **common: Any
+) -> list[Run]:
     """The runs of LABELS × RECIPES × SEEDS, and of LABEL_NOISE × FOLDS, if there are several.
 
-    Each is a text of values separated by blanks or commas; ValueError if one is bad.
+    Each is a text of values separated by blanks or commas; ValueError if one is bad. Of several recipes, those that need labels
+    are passed over where there are 0.
     """
 
     def values(name: str, text: str) -> list[str]:
@@ -245,10 +248,15 @@ def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", fol
             raise ValueError(f"{name}={text!r}: must be one value or more, separated by blanks")
         return items
 
-    def run(**parameters: Any) -> Run:
-        return Run(**parameters, **common).check()
+    def run(n_labels: int | str, **parameters: Any) -> Run:
+        several = n_clusters if n_labels == 0 else 0  # runs with labels have classes
+        return Run(**parameters, n_labels=n_labels, n_clusters=several, **common).check()  # type: ignore[arg-type]  # Run checks them
 
     names = [name for item in values("RECIPES", recipes) for name in (ABLATIONS if item == "ablations" else [item])]
+    needing = [name for name in names if not get(name).pretraining]
+    needing = [] if len(needing) == len(names) else needing  # then the run itself says what is wrong
+    if needing and "0" in values("LABELS", labels):
+        print(f"LABELS=0: not with {', '.join(needing)}, which cannot do without labels", flush=True)
     return [
         run(n_labels=number(n), recipe=recipe, seed=number(seed), label_noise=decimal(noise), fold=number(fold))
         for n in values("LABELS", labels)
@@ -256,6 +264,7 @@ def make_grid(labels: str, recipes: str, seeds: str, label_noise: str = "0", fol
         for seed in values("SEEDS", seeds)
         for noise in values("LABEL_NOISE", label_noise)
         for fold in values("FOLDS", folds)
+        if not (number(n) == 0 and recipe in needing)
     ]
 
 

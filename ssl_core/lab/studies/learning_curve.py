@@ -17,10 +17,12 @@ GRID = (
     Grid("6000 2000 1000 500 250 100 50", "supervised published best", "0 1 2 3 4"),
     Grid("60000", "supervised best", "0 1 2 3 4"),
     Grid("10 20", "supervised published best", "0 1 2 3 4", draw="class-balanced"),
+    Grid("0", "best", "0 1 2 3 4"),
 )
 WORTH = 0.005  # accuracy per doubling of the labels: below it, more labels are not called worth their price
 FEW_IMAGES = 1000  # with fewer test images, the pages say what these can show
-FEW = {10: "10, one a class", 20: "20, two a class"}  # of so few labels the pages show class-balanced draws
+NONE = "0 (clusters)"  # their accuracy is that of the best naming
+FEW = {0: NONE, 10: "10, one a class", 20: "20, two a class"}  # of so few labels the pages show class-balanced draws
 PRINTED = {"6000": "98.28", "500": "“95 plus”", "50": "“the lowest”"}  # by the report
 # The highest published accuracies on MNIST, of larger networks too; outputs/reference/README.md names the sources.
 OTHERS_BEST = {
@@ -30,8 +32,9 @@ OTHERS_BEST = {
     "50": "98.94 ± 0.48",
     "20, two a class": "97.5 ± 2.4",
     "10, one a class": "96.5 ± 2.6",
+    NONE: "98.4",
 }
-FRONT_PAGE = (60_000, 6000, 1000, 250, 50)  # numbers of labels
+FRONT_PAGE = (60_000, 6000, 1000, 250, 50, 0)  # numbers of labels
 
 
 def curve(runs: pd.DataFrame) -> pd.DataFrame:
@@ -59,8 +62,14 @@ def n_test(runs: pd.DataFrame) -> int:
     return int(runs["n_test"].min()) if len(runs) else intervals.N_TEST
 
 
+def labeled(curve: pd.DataFrame) -> pd.DataFrame:
+    """The rows with labels: clustering accuracy, without any, is another measure, and takes part in no comparison."""
+    return curve[curve["n_labels"] > 0]
+
+
 def means(curve: pd.DataFrame, recipe: str) -> pd.Series:
     """Mean accuracy of one recipe by number of labels, ascending."""
+    curve = labeled(curve)
     return curve[curve["recipe"] == recipe].set_index("n_labels")["mean"].sort_index()
 
 
@@ -95,8 +104,8 @@ def recommend(means: pd.Series, worth: float = WORTH) -> int:
 
 
 def summarize(results: Results) -> pd.DataFrame:
-    """The curve of the comparable runs."""
-    return curve(results.runs)
+    """The curve of the comparable runs, and of those without labels."""
+    return curve(pd.concat([results.runs, results.clustered]))
 
 
 def table(curve: pd.DataFrame) -> pd.DataFrame:
@@ -112,16 +121,21 @@ def figure(curve: pd.DataFrame) -> Figure:
     The vertical axis is logarithmic in the error: the step from 98 to 99 % is as tall as that from 96 to 98 %.
     """
     drawn, ((axis,),) = new_figure(7.5, 4.6)
-    images = n_test(curve)
+    images, zero = n_test(curve), place_of_zero(curve)
     for recipe in sorted(curve["recipe"].unique(), key=order):
         rows = curve[curve["recipe"] == recipe]
         high, error, low = (drawn_error(rows[name], images) for name in ("high", "mean", "low"))
         bars = np.vstack([error - high, np.maximum(low - error, 0)])
-        axis.errorbar(rows["n_labels"], error, yerr=bars, capsize=3, label=recipe, **style(recipe))
+        few = rows["n_labels"] == 0  # clustering accuracy stands apart, and no line leads there
+        axis.errorbar(rows["n_labels"][~few], error[~few], yerr=bars[:, ~few], capsize=3, label=recipe, **style(recipe))
+        if few.any():
+            apart = {**style(recipe), "linestyle": "none", "markerfacecolor": "white"}
+            told = f"{recipe}, no label: clustering accuracy"
+            axis.errorbar([zero] * few.sum(), error[few], yerr=bars[:, few], capsize=3, label=told, **apart)
     # Room for the bars of the best means; the bar of runs that differ wildly is cut off and does not squeeze the rest.
     axis.set_ylim(bottom=max(axis.get_ylim()[0], 0.5 * drawn_error(curve["mean"].max(), images)))
     error_axis(axis, images)
-    label_axis(axis, curve["n_labels"])
+    label_axis(axis, curve["n_labels"].replace(0, zero), {zero: "0"})
     counts = f"{words.seeds(curve['n'])}, {words.tested(curve['n_test'])}"
     axis.set_title(f"Accuracy by number of labels ({counts}; bars: 95 % interval)", fontsize=11)
     axis.set_ylabel("test accuracy (%), logarithmic in the error")
@@ -129,10 +143,22 @@ def figure(curve: pd.DataFrame) -> Figure:
     return drawn
 
 
+def place_of_zero(curve: pd.DataFrame) -> float:
+    """Where no label stands on a logarithmic axis: half a decade before the fewest."""
+    return float(labeled(curve)["n_labels"].min() / 3) if len(labeled(curve)) else 1.0
+
+
 def sentences(curve: pd.DataFrame) -> str:
     """The result in a few sentences, Markdown."""
+    lines = [
+        f"- Without a label, the clusters of `{row.recipe}`, each named by the class that fits it best, are right for"
+        f" **{100 * row.mean:.2f} %** of the test images: its *clustering accuracy*."
+        for row in curve[curve["n_labels"] == 0].itertuples()
+    ]
+    curve = labeled(curve)
+    if curve.empty:
+        return "\n".join(lines)
     recipes = curve["recipe"].unique()
-    lines = []
     for recipe in recipes:
         line = means(curve, recipe)
         sizes = dict.fromkeys((line.index[0], line.index[-1]))
@@ -185,7 +211,7 @@ def recipe_list(curve: pd.DataFrame) -> str:
 
 def verdict(curve: pd.DataFrame) -> str:
     """The recommended M of each recipe, Markdown."""
-    lines = []
+    lines, curve = [], labeled(curve)
     for recipe in curve["recipe"].unique():
         line = means(curve, recipe)
         n = recommend(line)
@@ -227,7 +253,7 @@ def front_table(results: Results) -> str:
 def _reference_runs(results: Results) -> pd.DataFrame:
     """Random draws; of very few labels class-balanced ones, since a random draw seldom shows all classes."""
     random, balanced = (results.select(RECIPES, draw) for draw in ("random", "class-balanced"))
-    return pd.concat([random[random["n_labels"] > max(FEW)], balanced[balanced["n_labels"] <= max(FEW)]])
+    return pd.concat([random[random["n_labels"] > max(FEW)], balanced[balanced["n_labels"] <= max(FEW)], results.clustered])
 
 
 def _columns(runs: pd.DataFrame) -> pd.DataFrame:
@@ -242,8 +268,9 @@ STUDY = Study(
     grid=GRID,
     summarize=summarize,
     nothing="No run is finished.",
-    table=table,
-    note="Test accuracy in per cent: mean ± standard deviation over seeds (number of seeds).",
+    table=lambda curve: table(curve).rename(index={0: NONE}),
+    note="Test accuracy in per cent: mean ± standard deviation over seeds (number of seeds). Without labels it is clustering"
+    " accuracy: that of the best naming of clusters.",
     figure=figure,
     reading="Fewer labels are to the left. The vertical axis is logarithmic in the *error*: equal steps upwards "
     "divide the number of mistakes by equal factors. If two lines run side by side, a factor k apart, one "

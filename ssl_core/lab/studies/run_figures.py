@@ -1,6 +1,6 @@
 """Figures of one run and of single images. Each function draws one figure and returns it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -117,6 +117,20 @@ def loss_curves(history: list[dict[str, float]], weights: Mapping[str, float]) -
     bottom.set(xlabel="epoch", ylabel="weighted terms")
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.legend(fontsize=8)
+    return drawn
+
+
+def scatter(places: np.ndarray, group: np.ndarray, names: Sequence[str], title: str) -> Figure:
+    """Points at `places` (N, 2), coloured by `group` (N,); the name of each group stands in its middle."""
+    drawn, ((axis,),) = new_figure(7, 6.5)
+    colors = sns.color_palette("husl", len(names))
+    axis.scatter(*places.T, s=4, c=[colors[g] for g in group], linewidths=0)
+    for g in np.unique(group):
+        x, y = np.median(places[group == g], axis=0)
+        axis.text(
+            x, y, names[g], ha="center", va="center", fontsize=11, bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1}
+        )
+    axis.set(xticks=[], yticks=[], title=title)
     return drawn
 
 

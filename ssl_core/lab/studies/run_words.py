@@ -1,14 +1,42 @@
 """One run in sentences, Markdown: what the training notebook tells."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from ssl_core.data import Task
 from ssl_core.experiment import Result
-from ssl_core.train import Evaluation
 
 from ..runs.spec import Run
 from . import intervals
 from .words import plain, tested
+
+
+def names(classes: tuple[str, ...], n_clusters: int) -> tuple[str, ...]:
+    """The names of a network's outputs: of the classes, or, without labels, the numbers of the clusters."""
+    return tuple(f"cluster {c}" for c in range(n_clusters)) if n_clusters else classes
+
+
+def names_by_class(classes: tuple[str, ...], n_clusters: int) -> tuple[str, ...]:
+    """The names of the columns of an evaluation: the classes, then, without labels, the clusters that none is named by."""
+    return classes + tuple(f"left over {i + 1}" for i in range(n_clusters - len(classes)))
+
+
+def task_list(task: Task, y: Tensor, missing: Sequence[str]) -> str:
+    """The numbers of labelled images, of labels held back and replaced; `y` (N,) has the true classes, `missing` has no label."""
+    if task.n_clusters:
+        return f"no label; {task.n_clusters} clusters, each with an image that stands for it, of {len(y)} images"
+    assert task.split is not None  # of a task that was prepared
+    assert task.held_out is not None
+    replaced = int((task.y_l != y[task.split.labeled]).sum())
+    return "\n".join(
+        [
+            f"{len(task.x_l)} labelled, {len(task.x_u)} unlabelled images; {len(task.held_out)} labels held back",
+            f"labels replaced by another class: {replaced}",
+            f"classes that no label covers: {', '.join(missing) or 'none'}",
+        ]
+    )
 
 
 def candidates_sentences(candidates: Tensor, y: Tensor) -> str:
@@ -62,15 +90,28 @@ def metrics_list(result: Result, classes: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
-def run_sentences(run: Run, untrained: Evaluation, trained: Evaluation, seconds: float, missing: list[str]) -> str:
+def run_sentences(run: Run, result: Result, seconds: float, missing: list[str]) -> str:
     """The result of one run, before and after training; `missing` names the classes without a label."""
+    trained, clustering = result.trained, result.clustering
     right, n = int(trained.correct.sum()), len(trained.correct)
     low, high = (f"{100 * bound:.2f}" for bound in intervals.proportion(right, n))
-    sentences = [
-        f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained.accuracy:.2f} %** of the"
-        f" {tested([n])} correctly (95 % interval: {low} to {high}), against {100 * untrained.accuracy:.2f} % before"
-        f" training, after {seconds:.0f} seconds."
-    ]
+    sentences = []
+    if clustering and n:
+        sentences.append(
+            f"**Without a label** `{run.recipe}` finds {len(clustering.names)} clusters. Named by the classes that fit them best,"
+            f" they are right for **{100 * trained.accuracy:.2f} %** of the {tested([n])} (*clustering accuracy*, 95 % interval:"
+            f" {low} to {high}); adjusted Rand index {clustering.ari:.4f}, normalised mutual information {clustering.nmi:.4f}."
+        )
+    elif clustering:
+        sentences.append(
+            f"**Without a label** `{run.recipe}` finds {len(clustering.names)} clusters; no image tells how good they are."
+        )
+    else:
+        sentences.append(
+            f"With **{run.n_labels} labels** `{run.recipe}` classifies **{100 * trained.accuracy:.2f} %** of the"
+            f" {tested([n])} correctly (95 % interval: {low} to {high}), against {100 * result.untrained.accuracy:.2f} % before"
+            f" training, after {seconds:.0f} seconds."
+        )
     if missing:
         sentences.append(f"No label covers {', '.join(map(plain, missing))}: the network cannot learn such a class.")
     if run.smoke:

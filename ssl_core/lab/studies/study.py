@@ -53,7 +53,7 @@ class Results:
         """The finished runs below `outputs`; LookupError if none of today's code has this data set and selection."""
         draw, found = current_draw(draw), records.read_all(outputs)
         results = cls(records.results(outputs, found), data, draw, found, outputs)
-        if results.runs.empty:
+        if results.runs.empty and results.clustered.empty:
             wanted = f"data={data!r}, draw={draw!r}"
             raise LookupError(f"outputs={str(outputs)!r}: no finished run there of {wanted}; `make sweep` makes them")
         return results
@@ -68,6 +68,11 @@ class Results:
         return self.select()
 
     @cached_property
+    def clustered(self) -> pd.DataFrame:
+        """The runs without labels, whose accuracy is that of the best naming of clusters: a measure of its own."""
+        return records.clustered(self.every, self.data)
+
+    @cached_property
     def records(self) -> list[Record]:
         """The records of `runs`."""
         return records.select(list(self.all_records), self.data, self.draw)
@@ -75,7 +80,7 @@ class Results:
     @cached_property
     def left_out(self) -> int:
         """The number of finished runs that are not among `runs`."""
-        return len(self.every) - len(self.runs)
+        return len(self.every) - len(self.runs) - len(self.clustered)
 
     @property
     def classes(self) -> tuple[str, ...]:

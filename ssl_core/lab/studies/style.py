@@ -1,8 +1,9 @@
 """The style of figures: one colour, marker and dash for each recipe, and the axes that several figures share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib.style
@@ -87,11 +88,11 @@ def accuracy_of_error(error: float, _: object = None) -> str:
     return f"{100 - error:.2f}".rstrip("0").rstrip(".")
 
 
-def label_axis(axis: Axes, sizes: Iterable[int]) -> None:
-    """Makes x a logarithmic axis of the number of labels, with a tick at each measured size."""
+def label_axis(axis: Axes, sizes: Iterable[float], names: Mapping[float, str] = MappingProxyType({})) -> None:
+    """Makes x a logarithmic axis of the number of labels, with a tick at each measured size; some have `names`."""
     axis.set_xscale("log")
     axis.xaxis.set_major_locator(FixedLocator(sorted(set(sizes))))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: names.get(n, f"{n:g}")))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("labelled images M (the rest unlabelled)")

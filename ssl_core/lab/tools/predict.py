@@ -7,6 +7,7 @@ the run had no label. With ONNX=file it also writes the network for programs wit
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..runs import files, graph_cache, records, sweep
 from ..runs.progress import to_go
 from ..runs.spec import Run
 from ..studies import intervals
+from . import clusters
 from .new_images import NewImages, Reader, by_text, several
 from .portable import export
 from .trained import OUTDATED, Trained, load
@@ -71,18 +73,20 @@ def _own(trained: Trained, skipped: Sequence[tuple[str, str]]) -> tuple[NewImage
     run = Run(**trained.parameters)
     images = data.load(run.data, files.DATA)
     neighbors = graph_cache.for_run(run, images)
-    split = experiment.prepare(images, run.labeling, run.settings, neighbors).split
+    task = experiment.prepare(images, run.labeling, run.settings, neighbors)
+    split = task.split
     assert split is not None  # of a task that was prepared
-    if not len(split.unlabeled):
+    index = split.unlabeled if run.n_labels else torch.arange(len(images.x))
+    if not len(index):
         raise ValueError(f"data={run.data!r}: the run had a label of every image; give IMAGES=folder")
     names, far, told = run.info.files or range(len(images.x)), None, []
     if neighbors and run.settings.pretraining:
-        mass = graph.label_mass(neighbors, split.labeled, images.y[split.labeled])
-        far = (mass < graph.OUT_OF_DISTRIBUTION)[split.unlabeled].numpy()
+        mass = graph.label_mass(neighbors, split.labeled, task.y_l)
+        far = (mass < graph.OUT_OF_DISTRIBUTION)[index].numpy()
         told = [_far_sentence(far)]
-    nothing = np.full(len(split.unlabeled), "", dtype=object)
-    own = [str(names[i]) for i in split.unlabeled.tolist()]
-    return NewImages(own, images.x[split.unlabeled], nothing, far, list(skipped)), told
+    nothing = np.full(len(index), "", dtype=object)
+    own = [str(names[i]) for i in index.tolist()]
+    return NewImages(own, images.x[index], nothing, far, list(skipped)), told
 
 
 def _as_trained(x: np.ndarray, info: DataSetInfo, trained: Trained) -> np.ndarray:
@@ -110,11 +114,12 @@ def table(trained: Trained, images: NewImages, threshold: float) -> pd.DataFrame
 
     Columns `far` and `changed` follow where they are known.
     """
-    confidence, label = _classified(trained, images.x).max(dim=1)
+    p, names = clusters.merged(_classified(trained, images.x), trained.classes)  # clusters may share a name
+    confidence, label = p.max(dim=1)
     abstain = confidence.numpy() < threshold
     columns = {
         "file": images.names,
-        "label": [trained.classes[c] for c in label.tolist()],
+        "label": [names[c] for c in label.tolist()],
         "confidence": confidence.numpy().astype(float).round(5),  # of float32, a table shows digits that are none
     }
     if images.far is not None:
@@ -158,6 +163,7 @@ def command(args: argparse.Namespace) -> None:
         raise ValueError(f"TARGET={args.target!r}: must be a number above 0, to 1")
     trained = load(place)
     files.writable("RUN", place)
+    trained, about_clusters = _with_names(trained, place)
     if args.onnx:
         export(trained, onnx := files.expanded("ONNX", args.onnx))
         print(f"predict: the network is in {onnx}")
@@ -173,8 +179,18 @@ def command(args: argparse.Namespace) -> None:
     for line in _left_out(images.skipped):
         print(f"left out: {line}")
     print(f"predict: {counted(len(rows), 'image')} in {path}, {counted(len(images.skipped), 'file')} left out")
-    for sentence in [*told, _abstained(rows, threshold)]:
+    for sentence in [*about_clusters, *told, _abstained(rows, threshold)]:
         print(f"predict: {sentence}")
+
+
+def _with_names(trained: Trained, place: Path) -> tuple[Trained, list[str]]:
+    """The run with the names that a person gave its clusters, where it had no label; and what is to be said of these."""
+    if trained.parameters["n_labels"]:
+        return trained, []
+    names, told = clusters.read_names(place / clusters.NAMES, len(trained.classes))
+    if names == list(trained.classes):
+        told = [f"labels are the numbers of clusters: name them in {place / clusters.NAMES}"]
+    return replace(trained, classes=tuple(names)), told
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
