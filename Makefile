@@ -110,7 +110,7 @@ test-faults: $(DEV)  ## kill sweeps at 100 random moments, cause other faults, c
 	@KILLS=100 $(PYTEST) -s --timeout 3600 tests/system/test_faults.py tests/system/test_cluster.py
 
 test-browser: $(DEV)  ## test the results page and the notebooks in Chromium, without a window (apt install chromium)
-	@$(PYTEST) -rs tests/system/test_browser.py tests/system/test_browser_lab.py
+	@$(PYTEST) -rs tests/system/test_browser.py tests/system/test_browser_lab.py tests/system/test_browser_label.py
 
 check: $(DEV)  ## check style, types, declared imports and spelling; no test is run
 	@$(BIN)/python -m ruff check --quiet .

@@ -16,7 +16,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from . import names, tables
@@ -133,7 +133,8 @@ def _read_by_table(listing: Listing, folders: list[str]) -> None:
     probe = Listing(listing.folder)  # what is left out of test/ is told when its classes are known
     test = images(probe, "test") if "test" in folders else []
     labels = _labels(listing, TABLE, [*files, *test, *(file for file, _ in probe.skipped)])
-    listing.train = [(file, labels.get(file, "")) for file in files]
+    no_class = _of_no_class(listing, [*files, *test], labels)
+    listing.train = [(file, labels.get(file, "")) for file in files if file not in no_class]
     classes = _classes(listing.train)
     unlabeled = (file for file, label in listing.train if not label and not file.startswith("unlabeled/"))
     if lost := [file for file in unlabeled if PurePosixPath(file).parent.name in classes]:
@@ -142,7 +143,16 @@ def _read_by_table(listing: Listing, folders: list[str]) -> None:
     for name in sorted({*names.VALIDATION} & {*folders}):
         listing.note(WHOLE, f"{name}/ is for training like other folders beside {TABLE}: to test with it, rename it to test/")
     if "test" in folders:
-        listing.test = _test_images(listing, "test", labels)
+        listing.test = _test_images(listing, "test", labels, no_class)
+
+
+def _of_no_class(listing: Listing, files: list[str], labels: Mapping[str, str]) -> set[str]:
+    """Those of `files` that the table says to be of no class, whatever else it says of them; they are left out."""
+    found = set(tables.match(tables.without_class(listing.folder / TABLE), files, listing.folder).values())
+    for file in sorted(found):
+        label = f", and the label {tables.quoted(labels[file])}" if file in labels else ""
+        listing.skip(file, f"{TABLE} says: {tables.NO_CLASS}{label}")
+    return found
 
 
 def _read_by_folder(listing: Listing, folders: list[str]) -> None:
@@ -199,10 +209,10 @@ def _by_class(listing: Listing, part: str) -> list[Entry]:
     return entries
 
 
-def _test_images(listing: Listing, part: str, labels: dict[str, str]) -> list[Entry]:
-    """The images below `part` with their classes: by their folder, by `labels`, or by a table in `part` itself."""
+def _test_images(listing: Listing, part: str, labels: dict[str, str], without: Iterable[str] = ()) -> list[Entry]:
+    """The images below `part` but those `without`, with their classes: by folder, `labels`, or a table in `part` itself."""
     table = f"{part}/{TABLE}"
-    files = images(listing, part, without={table})
+    files = images(listing, part, without={table, *without})
     told = [labels]
     if (listing.folder / table).is_file():
         told.append(_labels(listing, table, files))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -45,6 +45,11 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
 def newest(root: Path, slug: str) -> Path | None:
     """The kept file of a `slug` that was used last, if one is whole."""
     return next(filter(is_whole, _versions(root / "folders", slug)), None)
+
+
+def infos(root: Path, slug: str) -> Iterator[DataSetInfo]:
+    """The metadata of the kept files of a `slug`, of that used last first."""
+    return map(read_info, filter(is_whole, _versions(root / "folders", slug)))
 
 
 def _versions(folder: Path, slug: str) -> list[Path]:

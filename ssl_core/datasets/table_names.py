@@ -255,9 +255,9 @@ def nearly(folder: Path, name: str = "labels.csv") -> str:
     pattern = re.compile(rf"{stem}?( ?\(\d+\)| - copy| copy)?(\.csv)?(\.[a-z]+)")
     with suppress(OSError):  # a folder that can't be read: its reader says so
         is_there = table.exists()
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder / each for each in os.listdir(folder) if pattern.fullmatch(each.casefold())):
             ending = path.suffix.lower()
-            if path == table or not pattern.fullmatch(path.name.casefold()) or ending not in ADVICE:
+            if path == table or ending not in ADVICE:
                 continue
             if not is_there or (ending in SHEETS and path.stat().st_mtime > table.stat().st_mtime):
                 return f"{path.name} is not read: {ADVICE[ending].format(name)}"

@@ -17,8 +17,9 @@ from pathlib import Path
 from .machine import write_atomically
 from .table_names import BLANKS, appearance, clean, difference, head_advice, is_split, look_alikes, match, nearly, quoted
 
-__all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly", "read", "read_labels", "write"]
+__all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly", "read", "read_labels", "without_class", "write"]
 
+NO_CLASS = "no class"  # in the column `status`: an image of none of the classes
 SEPARATORS = ",;\t|"
 TITLE_ROWS = 10  # in which the head of a table is looked for, to name its line
 IN_ONE_COLUMN = "all columns lie in one: divide it (Excel: Data, Text to Columns), and move what was typed beside it into its own"
@@ -106,6 +107,12 @@ def read_labels(path: Path) -> tuple[list[tuple[int, str, str]], tuple[str, ...]
     splits = [column for column in others if is_split(column, {row[column] for row in table.rows})]
     notes += [f"its column {quoted(column)} is not used: images to test with must lie in test/" for column in splits]
     return rows, (*table.notes, *notes)
+
+
+def without_class(path: Path) -> list[str]:
+    """The `file` of each row of a table of labels whose `status` is NO_CLASS; raises ValueError as `read` does."""
+    table = read(path, ("file", "label"))
+    return [row["file"] for row in table.rows if row.get("status", "").casefold() == NO_CLASS]
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

@@ -144,6 +144,15 @@ def test_label_next(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_label(outputs):
+    """Where nobody answers: the first images are shown, nothing is written, and no picture is kept in place of the panel."""
+    copy = execute(outputs, "label.ipynb", {"data": "digits", "outputs": str(outputs / "hand")})
+    assert "0 answered, 1437 to go; the answers are in" in copy.read_text()
+    assert not (outputs / "hand" / "label_next.csv").exists()
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_own_images(outputs):
     checked = nbval(prepare(outputs, "own_images.ipynb", {"smoke": True, "folder": str(outputs / "own")}))
     assert checked.returncode == 0, checked.stdout

@@ -438,3 +438,18 @@ def test_scale_that_single_values_stretch_is_told(make, odd):
 def test_foreign_variable_of_that_name_is_passed_over(make, monkeypatch, value):
     monkeypatch.setenv(folder.PINNED, value)
     assert known(make(*TWO)).n_images == 14
+
+
+def test_images_of_no_class_are_left_out(make):
+    """Of training and of testing, named in any way; a label beside it does not decide."""
+    names = [f"scans/{i}.png" for i in range(12)]
+    rows = "file,label,status\n" + "".join(f"{name},{'ab'[i % 2]},\n" for i, name in enumerate(names[:10]))
+    rows += "Scans\\10.png,,No class\nscans/0.png,,no class\nscans/11.png,,unclear\ntest/a/1.png,,no class\n"
+    info = known(make(*names, "test/a/0.png", "test/a/1.png", "test/b/0.png", **{"labels.csv": rows}))
+    assert set(info.files) == {*names} - {"scans/10.png", "scans/0.png"} and info.n_labels == 9
+    assert info.files_test and "test/a/1.png" not in info.files_test
+    assert dict(info.skipped) == {
+        "scans/0.png": "labels.csv says: no class, and the label 'a'",
+        "scans/10.png": "labels.csv says: no class",
+        "test/a/1.png": "labels.csv says: no class",
+    }

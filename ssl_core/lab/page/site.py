@@ -67,6 +67,11 @@ EXAMPLES = {  # in the order of the index
         "The data set is scikit-learn's digits; the features were learned in 300 steps instead of 1500.",
         {"data": "digits", "n_seeds": 2, "steps": 300},
     ),
+    "label": Example(
+        "The data set is scikit-learn's digits. The panel needs JupyterLab: here it is its summary in words.",
+        {"data": "digits"},
+        "hand",
+    ),
     "own_images": Example("The folder is the example that the notebook makes itself.", {}, "own_images"),
 }
 

@@ -7,9 +7,11 @@ import safetensors.torch
 import torch
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from ssl_core import datasets, graph
 from ssl_core.data import Images
+from ssl_core.datasets import DataSetInfo
 from ssl_core.datasets.machine import lock
 from ssl_core.graph import Neighbors
 from ssl_core.recipes import Pretraining
@@ -24,9 +26,21 @@ FOLDER = files.DATA / "graphs"
 
 def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER) -> Path:
     """The file that keeps the graph. Its name follows from everything that changes it: the images, the settings and the code."""
-    info = datasets.describe(data_name, for_training=False)
+    return _path(datasets.describe(data_name, for_training=False), pretraining, folder)
+
+
+def kept_index(info: DataSetInfo, pretraining: Pretraining, folder: Path = FOLDER) -> Tensor | None:
+    """The neighbours (N, K), int64, of the images that `info` describes; None if their graph is not there."""
+    try:
+        with safe_open(_path(info, pretraining, folder), "pt") as file:
+            return file.get_tensor("index").long()
+    except (OSError, SafetensorError):
+        return None
+
+
+def _path(info: DataSetInfo, pretraining: Pretraining, folder: Path) -> Path:
     key = files.digest([info.checksum, non_default(pretraining), code_digest(GRAPH_CODE)])[:16]
-    return folder / f"{datasets.slug(data_name)}-{key}.safetensors"
+    return folder / f"{info.slug}-{key}.safetensors"
 
 
 def for_run(run: Run, images: Images, tell: Tell | None = None, device: str = "auto") -> Neighbors | None:
