@@ -127,14 +127,11 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         _keep_images(folder / IMAGES, run, task.split.labeled.numpy() if run.n_labels else np.zeros(0, np.int64))
     per_class = torch.bincount(task.y_l, minlength=len(trained.recall)).tolist()
     held_out, clustering = result.held_out, result.clustering
-    images = {name: getattr(run.info, name) for name in IMAGE_FIELDS}
-    if task.n_clusters:
-        images["classes"] = [str(c) for c in range(task.n_clusters)]
     content = {
         "fingerprint": fingerprint(run),
         "run": asdict(run),
         "recipe": asdict(training.recipe),
-        "images": images,
+        "images": _images(run, task),
         "labels_per_class": per_class,
         "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
         "history": training.history,
@@ -161,6 +158,12 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
     for name in (CHECKPOINT, EVENTS):
         (folder / name).unlink(missing_ok=True)
     return folder / "run.json"
+
+
+def _images(run: Run, task: Task) -> dict[str, Any]:
+    """IMAGE_FIELDS of the run's data set; without labels the numbers of the clusters take the place of classes."""
+    images = {name: getattr(run.info, name) for name in IMAGE_FIELDS}
+    return images | {"classes": [str(c) for c in range(task.n_clusters)]} if task.n_clusters else images
 
 
 def _finite(content: object) -> object:

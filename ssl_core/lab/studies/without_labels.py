@@ -47,10 +47,9 @@ def table(clusters: pd.DataFrame) -> pd.DataFrame:
 def sentences(clusters: pd.DataFrame) -> str:
     """The best of the rows in words, Markdown."""
     best = clusters.loc[clusters["mean"].idxmax()]
-    return (
-        f"Without any label `{best['recipe']}` is right for **{100 * best['mean']:.2f} %** of the {words.tested([best['n_test']])}"
-        f" ({words.seeds([best['n']])}), if each cluster is named by the class that fits it best."
-    )
+    share, tested, seeds = f"**{100 * best['mean']:.2f} %**", words.tested([best["n_test"]]), words.seeds([best["n"]])
+    named = "if each cluster is named by the class that fits it best"
+    return f"Without any label `{best['recipe']}` is right for {share} of the {tested} ({seeds}), {named}."
 
 
 STUDY = Study(

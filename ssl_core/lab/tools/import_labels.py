@@ -25,7 +25,6 @@ from ..runs import files
 from .label_studio import Answer, folder_of_images, read_export
 
 LIST = ("file", "label", "one", "other", "why")  # of conflicts; `label` is to be filled in
-NO_CLASS = "no class"  # a status in a table of labels: an answer too
 
 
 @dataclass
@@ -161,7 +160,7 @@ def known_labels(listing: Listing, table: Table | None) -> dict[str, list[str]]:
     rows = table.rows if table else ()
     files_of = tables.match([row["file"] for row in rows], images_of(listing), listing.folder)
     for row in rows:
-        label = NO_CLASS if row.get("status", "").casefold() == NO_CLASS else row["label"]
+        label = tables.NO_CLASS if row.get("status", "").casefold() == tables.NO_CLASS else row["label"]
         if label and row["file"] in files_of and label not in (labels := known.setdefault(files_of[row["file"]], [])):
             labels.append(label)
     return known
