@@ -47,7 +47,7 @@ def select(few, tmp_path, monkeypatch):
 def test_filled_in_labels_are_kept_and_more_images_selected(select, few, tmp_path, capsys):
     first = select(20)
     assert list(first) == ["index", *label_next.COLUMNS] and first["label"].isna().all() and first["index"].is_unique
-    assert first["why"].str.startswith("the most typical of ").all() and (first["images_in_cluster"] >= 1).all()
+    assert first["why"].str.startswith("stands for ").all() and first["stands_for"].sum() == N
     assert (tmp_path / "label_next.png").stat().st_size > 10_000
 
     first["label"] = [few.classes[c] for c in few.y[first["index"].tolist()[:15]]] + [None] * 5
