@@ -21,7 +21,7 @@ REFERENCE = 6000  # images, at most, that are to be stood for
 CANDIDATES = 4000  # images, at most, of which the next one is the best
 # Points of accuracy that a round gains per point of images whose class the round before it changed: what nine of ten rounds lie
 # between, and the mean (simulated on random parts of MNIST and Fashion-MNIST; see lab/tools/label_users.py).
-GAIN = (-0.15, 0.1, 1.0)
+GAIN = (-0.2, 0.06, 0.8)
 RESOLUTION = 0.05  # points that are added to the upper limit: a round that changed nothing may be followed by one that does
 BLOCK = 50  # labels whose columns are solved at once: 12 MB of each vector for 60,000 images
 TRIES = 20  # of labels taken away at random
@@ -74,7 +74,7 @@ def suggest(
     typicality = neighbors.similarity.mean(dim=1)
     embedding = spectrum(adjacency(neighbors)).embedding
     weight = CERTAIN + (1 - CERTAIN) * unsure.numpy()
-    chosen = torch.from_numpy(_herd(embedding, typicality.numpy(), neighbors.index.numpy(), weight, n, seed, before.numpy()))
+    chosen = torch.from_numpy(herd(embedding, neighbors, weight, n, seed, before.numpy()))
     stands_for = torch.from_numpy(_stands_for(embedding, chosen.numpy(), before.numpy()))
     mass = graph.label_mass(neighbors, labeled, y_l)
     return Suggestion(chosen, stands_for, typicality[chosen], scores[chosen], mass[chosen], graph.class_prior(scores))
@@ -86,25 +86,23 @@ def margin(scores: Tensor) -> Tensor:
     return best[:, 0] - best[:, 1] if best.shape[1] > 1 else torch.ones(len(scores))
 
 
-def _herd(
-    embedding: np.ndarray, typicality: np.ndarray, index: np.ndarray, weight: np.ndarray, n: int, seed: int, before: np.ndarray
-) -> np.ndarray:
-    """The indices (n,) of the images that, one after the other, raise most the weighted similarity to those selected `before`."""
+def herd(embedding: np.ndarray, neighbors: Neighbors, weight: np.ndarray, n: int, seed: int, before: np.ndarray) -> np.ndarray:
+    """The indices (n,) of the images that, one after the other, raise most the similarity to those selected `before`.
+
+    The gain is the sum over a sample of the images, each with its `weight` (N,), of how much closer in the `embedding` (N, D)
+    the nearest selected one comes; times the typicality⁴ of the selected one.
+    """
     sample = np.random.default_rng([seed, 2]).permutation(len(embedding))[:REFERENCE]
     reference, worth = embedding[sample], weight[sample].astype(np.float32)
-    typical4 = (typicality.clip(0) ** 4).astype(np.float32)
-
-    def kernel(images: np.ndarray) -> np.ndarray:
-        return (embedding[images] @ reference.T).clip(0) * typical4[images, None]
-
     reached = np.zeros(len(reference), np.float32)
     for part in np.array_split(before, len(before) // CANDIDATES + 1):
-        reached = np.maximum(reached, kernel(part).max(axis=0, initial=0))
-    candidates = _candidates(typicality, index, before, n)
-    similarity = kernel(candidates)
+        reached = np.maximum(reached, (embedding[part] @ reference.T).max(axis=0, initial=0))
+    typicality = neighbors.similarity.mean(dim=1).numpy()
+    candidates = _candidates(typicality, neighbors.index.numpy(), before, n)
+    similarity, typical4 = embedding[candidates] @ reference.T, typicality[candidates].clip(0) ** 4
     chosen: list[int] = []
     for _ in range(n):
-        gains = np.maximum(similarity - reached, 0) @ worth
+        gains = (np.maximum(similarity - reached, 0) @ worth) * typical4
         gains[chosen] = -1
         chosen.append(int(gains.argmax()))
         reached = np.maximum(reached, similarity[chosen[-1]])
@@ -170,15 +168,18 @@ class Reach:
     y_l: np.ndarray  # (M,)
     uniform_prior: bool
 
-    def classes(self, kept: np.ndarray) -> np.ndarray:
-        """The class (N,) of each image by the labels `kept` (indices below M) alone, as graph.spread gives it."""
-        present = np.unique(self.y_l[kept])
-        shares = (self.y_l[kept, None] == present).astype(np.float32)
+    def scores(self, kept: np.ndarray) -> np.ndarray:
+        """The class scores (N, C) by the labels `kept` (indices below M) alone, as graph.spread gives them, of classes present."""
+        shares = (self.y_l[kept, None] == np.unique(self.y_l[kept])).astype(np.float32)
         scores = np.maximum(self.columns[:, kept] @ (shares / shares.sum(axis=0)), 0) + 1e-12
         for _ in range(50 if self.uniform_prior else 1):
-            scores /= scores.sum(axis=0) * len(present) / len(scores)
+            scores /= scores.sum(axis=0) * scores.shape[1] / len(scores)
             scores /= scores.sum(axis=1, keepdims=True)
-        return present[scores.argmax(axis=1)]
+        return scores
+
+    def classes(self, kept: np.ndarray) -> np.ndarray:
+        """The class (N,) of each image by the labels `kept` alone."""
+        return np.unique(self.y_l[kept])[self.scores(kept).argmax(axis=1)]
 
     def without_each(self) -> np.ndarray:
         """The class (M,) of each labelled image by all other labels."""
@@ -188,11 +189,22 @@ class Reach:
 
 def reach(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, *, uniform_prior: bool = True, alpha: float = 0.999) -> Reach:
     """What each label brings to each image, by conjugate gradients for BLOCK labels at once."""
-    weights = adjacency(neighbors)
-    scale = sparse.diags(1 / np.sqrt(np.maximum(weights.sum(axis=1).A1, 1e-12)))
-    system = (sparse.identity(len(neighbors.index)) - alpha * (scale @ weights @ scale)).astype(np.float32).tocsr()
+    system = _system(neighbors, alpha)
     parts = [_solve(system, part.numpy()) for part in labeled.split(BLOCK)]
     return Reach(np.concatenate(parts, axis=1), labeled.numpy(), y_l.numpy(), uniform_prior)
+
+
+def reach_of_all(neighbors: Neighbors, y: Tensor, *, uniform_prior: bool = True, alpha: float = 0.999) -> Reach:
+    """As `reach`, as if all images were labelled, for a few thousand of them: a dense matrix (N, N), inverted as a whole."""
+    columns = np.linalg.inv(_system(neighbors, alpha).toarray())
+    return Reach(columns, np.arange(len(y)), y.numpy(), uniform_prior)
+
+
+def _system(neighbors: Neighbors, alpha: float) -> sparse.csr_matrix:
+    """I − αS (N, N), float32, where S is the normalised adjacency of the graph."""
+    weights = adjacency(neighbors)
+    scale = sparse.diags(1 / np.sqrt(np.maximum(weights.sum(axis=1).A1, 1e-12)))
+    return (sparse.identity(len(neighbors.index)) - alpha * (scale @ weights @ scale)).astype(np.float32).tocsr()
 
 
 def _solve(system: sparse.csr_matrix, images: np.ndarray) -> np.ndarray:
