@@ -169,7 +169,7 @@ class Reach:
     uniform_prior: bool
 
     def scores(self, kept: np.ndarray) -> np.ndarray:
-        """The class scores (N, C) by the labels `kept` (indices below M) alone, as graph.spread gives them, of classes present."""
+        """The scores (N, C) of the C classes present, by the labels `kept` (indices below M) alone, as of graph.spread."""
         shares = (self.y_l[kept, None] == np.unique(self.y_l[kept])).astype(np.float32)
         scores = np.maximum(self.columns[:, kept] @ (shares / shares.sum(axis=0)), 0) + 1e-12
         for _ in range(50 if self.uniform_prior else 1):
@@ -257,7 +257,8 @@ def by_class(reached: Reach, n: int, n_classes: int, seed: int) -> list[ClassAns
         more = min(n, len(members) // 2)
         equal = np.full(TRIES, np.nan)
         if more and at_random is not None and at_random[-1] > at_random[0]:
-            equal = np.interp(changes(members, more), at_random, numbers, left=0, right=np.inf)
+            changed = np.array(changes(members, more))
+            equal = np.where(changed > 0, np.interp(changed, at_random, numbers, left=0, right=np.inf), 0)
         low, median, high = np.quantile(equal, [0.05, 0.5, 0.95], method="nearest").tolist()
         answers.append(ClassAnswer(len(members), int((alone[members] == c).sum()), more, median, low, high))
     return answers

@@ -200,7 +200,7 @@ def test_everything_that_was_typed_is_kept(again, capsys):
         ",done up to here,,,,,,\n"
         f",deleted since.png,,3,9,0.91,{why},\n"
     )
-    assert table.columns == ("note", "file", "label", "cluster", "images_in_cluster", "similarity", "why", "")
+    assert table.columns == ("note", "file", "label", "cluster", "images_in_cluster", "similarity", "why", "", "stands_for")
     first = [row["file"] for row in table.rows[:5]]
     assert first == ["scan 01.png", "scan 02.png", "scan 04.png", "scan 05.png", "done up to here"] and len(table.rows) == 10
     assert [table.rows[i][column] for i, column in ((0, "note"), (1, "label"), (2, "why"), (3, ""))] == [

@@ -65,7 +65,8 @@ def how_many_classes(count: Count) -> str:
 def next_round(worth: Worth | None, n: int, price: float) -> str:
     """What the next `n` labels are worth, and whether to stop at a `price`, the points of accuracy that a round must be worth."""
     if worth is None:
-        return f"what the next {tables.counted(n, 'label')} are worth can be said from {2 * n} labels of two classes on"
+        are = "are" if n > 1 else "is"
+        return f"what the next {tables.counted(n, 'label')} {are} worth can be said from {2 * n} labels of two classes on"
     points = f"{worth.points:.2f} points of accuracy ({worth.low:.2f} to {worth.high:.2f})"
     stop = f"stop, a round must be worth {price:g}" if worth.high < price else "go on"
     return f"the next {tables.counted(n, 'label')} are worth about {points}: {stop}"
@@ -87,5 +88,6 @@ def _as_random(answer: ClassAnswer) -> str:
     """How many random labels are worth as much as more of a class; that it can't be told, if the interval spans all."""
     if not math.isfinite(answer.at_random) or (answer.low < 1 and math.isinf(answer.high)):
         return "can't tell"
-    high = f"{answer.high:.0f}" if math.isfinite(answer.high) else "more"
-    return f"{answer.more} more are worth {answer.at_random:.0f} at random ({answer.low:.0f} to {high})"
+    low, number, high = (f"{each:.0f}" if math.isfinite(each) else "more" for each in (answer.low, answer.at_random, answer.high))
+    number = "less than 1" if answer.at_random < 1 else number
+    return f"{answer.more} more are worth as much as {number} at random ({low} to {high})"

@@ -59,7 +59,7 @@ def simulate(parts: Sequence[Part], n_users: int, seed: int) -> pd.DataFrame:
 
 
 def _rounds(each: Part, strategy: str, n: int, seed: int) -> tuple[list[float], list[float]]:
-    """The accuracy in per cent after each round of `n` labels, and the most that the next one is worth, by next_label.worth_of."""
+    """The accuracy in per cent after each round of `n` labels, and the most that the next is worth, by next_label.worth_of."""
     order = np.random.default_rng(seed).permutation(len(each.y))
     labeled, classes, accuracy, worth = order[:0], None, [], []
     for _ in range(min(14, min(MOST, len(each.y) // 2) // n)):
