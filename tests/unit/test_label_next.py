@@ -333,11 +333,3 @@ def test_confusions_are_the_most_frequent_pairs():
     pairs = [(true, predicted, index.tolist()) for true, predicted, index in label_next.confusions(y, predictions)]
     assert pairs == [(1, 2, [2, 3]), (0, 1, [0])]
     assert label_next.confusions(y, y) == []
-
-
-def test_random_and_typical_selections_are_compared(few):
-    comparison = label_next.compare(few, by_pixels(few), [20, 10, 20], 2)
-    assert len(comparison) == 8 and comparison["accuracy"].between(0.2, 1).all() and (comparison["classes"] <= 10).all()
-    summary = label_next.summary(comparison)
-    assert list(summary.index) == [(n, name) for n in (10, 20) for name in ("random", "typical")]
-    assert (summary["worst"] <= summary["mean"]).all() and (summary["seeds"] == 2).all()

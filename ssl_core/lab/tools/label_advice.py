@@ -80,7 +80,13 @@ def class_table(answers: Sequence[ClassAnswer], classes: Sequence[str]) -> pd.Da
         if answer.labels:
             low, high = intervals.wilson(answer.right / answer.labels, answer.labels)
             recall = f"{answer.right} of {answer.labels} ({100 * low:.0f} to {100 * high:.0f} %)"
-        rows.append({"class": name, "recognised by the other labels": recall, "what more are worth": _as_random(answer)})
+        row = {
+            "class": name,
+            "recognised by the others": recall,
+            "more of it": answer.more,
+            "as many at random": _as_random(answer),
+        }
+        rows.append(row)
     return pd.DataFrame(rows).set_index("class")
 
 
@@ -89,5 +95,4 @@ def _as_random(answer: ClassAnswer) -> str:
     if not math.isfinite(answer.at_random) or (answer.low < 1 and math.isinf(answer.high)):
         return "can't tell"
     low, number, high = (f"{each:.0f}" if math.isfinite(each) else "more" for each in (answer.low, answer.at_random, answer.high))
-    number = "less than 1" if answer.at_random < 1 else number
-    return f"{answer.more} more are worth as much as {number} at random ({low} to {high})"
+    return f"{number if answer.at_random >= 1 else 'less than 1'} ({low} to {high})"

@@ -5,12 +5,11 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -21,7 +20,6 @@ from ssl_core.datasets import DataSetInfo, check_name, describe, tables
 from ssl_core.datasets.checks import check_seed, check_whole
 from ssl_core.datasets.walk import WHOLE
 from ssl_core.graph import Neighbors
-from ssl_core.selection import typical
 
 from ..runs import files, graph_cache, sweep
 from ..studies import run_figures
@@ -337,25 +335,3 @@ def confusion_sheets(images: Images, neighbors: Neighbors, predictions: dict[str
             pair = f"{images.classes[true]} classified as {images.classes[predicted]}"
             first = index[neighbors.similarity[index].mean(dim=1).argsort(descending=True)[:10]]
             yield run_figures.images(images.x[first], [""] * len(first), 10, title=f"{name}: {pair}, {len(index)} times")
-
-
-def compare(images: Images, neighbors: Neighbors, sizes: Iterable[int], n_seeds: int) -> pd.DataFrame:
-    """Random and typical selections of several sizes, a row each: accuracy of label spreading, and number of classes."""
-    rows = []
-    for n in sorted(set(sizes)):
-        for seed in range(n_seeds):
-            selections = {"random": data.split(images.y, n, seed).labeled, "typical": typical(neighbors, n, seed).index}
-            for name, labeled in selections.items():
-                correct = accuracy(images, propagate(images, neighbors, labeled))
-                n_classes = len(images.y[labeled].unique())
-                rows.append({"labels M": n, "selection": name, "accuracy": correct, "classes": n_classes})
-    return pd.DataFrame(rows)
-
-
-def summary(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy in percent, mean and worst of the seeds, and the fewest classes with a label."""
-    groups = comparison.assign(accuracy=100 * comparison["accuracy"]).groupby(["labels M", "selection"])
-    aggregated = groups.agg(
-        mean=("accuracy", "mean"), worst=("accuracy", "min"), fewest_classes=("classes", "min"), seeds=("accuracy", "size")
-    )
-    return aggregated.round(2)

@@ -44,7 +44,7 @@ def label(
         reasons += [{"round": i, "class": name, "why": text} for name, text in list(zip(names, why, strict=True))[:5]]
         labeled, before = torch.cat([labeled, suggestion.index]), accuracy
         accuracy = _accuracy(images, neighbors, labeled, uniform_prior=uniform_prior)
-        expected = {"expected": None, "low": None, "high": None, "advice": "–"}
+        expected: dict[str, object] = {"expected": None, "low": None, "high": None, "advice": "–"}
         if worth:
             advice = "stop" if worth.high < price else "go on"
             expected = {"expected": worth.points, "low": worth.low, "high": worth.high, "advice": advice}

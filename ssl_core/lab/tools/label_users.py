@@ -61,7 +61,8 @@ def simulate(parts: Sequence[Part], n_users: int, seed: int) -> pd.DataFrame:
 def _rounds(each: Part, strategy: str, n: int, seed: int) -> tuple[list[float], list[float]]:
     """The accuracy in per cent after each round of `n` labels, and the most that the next is worth, by next_label.worth_of."""
     order = np.random.default_rng(seed).permutation(len(each.y))
-    labeled, classes, accuracy, worth = order[:0], None, [], []
+    labeled, accuracy, worth = order[:0], [], []
+    classes: np.ndarray | None = None
     for _ in range(min(14, min(MOST, len(each.y) // 2) // n)):
         weight = np.ones(len(each.y))
         if strategy == "suggest" and classes is not None:
@@ -72,8 +73,10 @@ def _rounds(each: Part, strategy: str, n: int, seed: int) -> tuple[list[float], 
         labeled, before = np.concatenate([labeled, new]), classes
         classes = each.reach.classes(labeled)
         accuracy.append(100 * float((classes == each.y).mean()))
-        known = before is not None and len(np.unique(each.y[labeled[:-n]])) > 1
-        worth.append(next_label.worth_of(*map(torch.from_numpy, (before, classes))).high if known else np.inf)
+        if before is None or len(np.unique(each.y[labeled[:-n]])) < 2:
+            worth.append(np.inf)
+        else:
+            worth.append(next_label.worth_of(torch.from_numpy(before), torch.from_numpy(classes)).high)
     return accuracy, worth
 
 
