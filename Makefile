@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-VARIABLES := LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B LAB TORCH PYTHON
+VARIABLES := LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH LAB TORCH PYTHON
 # Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
 FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
 $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
@@ -25,6 +25,7 @@ ONNX    =
 FROM    =
 A       =
 B       =
+WORTH   = 0.1
 LAB     =
 TORCH   =
 PYTHON  = python3
@@ -39,7 +40,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B
+export LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH
 
 # The code of this folder, read as UTF-8; nothing of another Python or another project.
 export PYTHONPATH := $(CURDIR)
@@ -77,8 +78,8 @@ sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results pag
 results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
 	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
 
-label-next: $(READY)  ## select the N images to label next, without any label: outputs/label_next.csv and .png
-	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS"
+label-next: $(READY)  ## select the N images to label next, and say what they are worth: outputs/label_next.csv and .png
+	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS" --run "$$RUN" --worth "$$WORTH"
 
 predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, with the finished run RUN=outputs/…
 	@$(COMMAND) predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"

@@ -140,7 +140,9 @@ def test_watch(outputs):
 
 def test_label_next(outputs):
     """On the smallest data set, with features of a few steps."""
-    checked = nbval(prepare(outputs, "label_next.ipynb", {"data": "digits", "n_labels": 12, "n_seeds": 1, "steps": 3}))
+    checked = nbval(
+        prepare(outputs, "label_next.ipynb", {"data": "digits", "rounds": "12 12 20", "n_seeds": 1, "users": 6, "steps": 3})
+    )
     assert checked.returncode == 0, checked.stdout
 
 

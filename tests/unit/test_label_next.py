@@ -1,5 +1,6 @@
 """The images to label next: the list, its sheets, and labels that were filled in."""
 
+import re
 import shutil
 
 import pandas as pd
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssl_core import data, datasets, graph
+from ssl_core import data, datasets, experiment, graph
 from ssl_core.datasets import describe, tables
 from ssl_core.graph import Neighbors
 from ssl_core.lab.__main__ import main
-from ssl_core.lab.runs import files, graph_cache
+from ssl_core.lab.runs import files, graph_cache, records
+from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.tools import label_next
 
 N = 3000  # images, the first of MNIST
@@ -47,7 +49,7 @@ def select(few, tmp_path, monkeypatch):
 def test_filled_in_labels_are_kept_and_more_images_selected(select, few, tmp_path, capsys):
     first = select(20)
     assert list(first) == ["index", *label_next.COLUMNS] and first["label"].isna().all() and first["index"].is_unique
-    assert first["why"].str.startswith("the most typical of ").all() and (first["images_in_cluster"] >= 1).all()
+    assert first["why"].str.startswith("stands for ").all() and first["stands_for"].sum() == N
     assert (tmp_path / "label_next.png").stat().st_size > 10_000
 
     first["label"] = [few.classes[c] for c in few.y[first["index"].tolist()[:15]]] + [None] * 5
@@ -200,7 +202,7 @@ def test_everything_that_was_typed_is_kept(again, capsys):
         ",done up to here,,,,,,\n"
         f",deleted since.png,,3,9,0.91,{why},\n"
     )
-    assert table.columns == ("note", "file", "label", "cluster", "images_in_cluster", "similarity", "why", "")
+    assert table.columns == ("note", "file", "label", "cluster", "images_in_cluster", "similarity", "why", "", "stands_for")
     first = [row["file"] for row in table.rows[:5]]
     assert first == ["scan 01.png", "scan 02.png", "scan 04.png", "scan 05.png", "done up to here"] and len(table.rows) == 10
     assert [table.rows[i][column] for i, column in ((0, "note"), (1, "label"), (2, "why"), (3, ""))] == [
@@ -335,9 +337,89 @@ def test_confusions_are_the_most_frequent_pairs():
     assert label_next.confusions(y, y) == []
 
 
-def test_random_and_typical_selections_are_compared(few):
-    comparison = label_next.compare(few, by_pixels(few), [20, 10, 20], 2)
-    assert len(comparison) == 8 and comparison["accuracy"].between(0.2, 1).all() and (comparison["classes"] <= 10).all()
-    summary = label_next.summary(comparison)
-    assert list(summary.index) == [(n, name) for n in (10, 20) for name in ("random", "typical")]
-    assert (summary["worst"] <= summary["mean"]).all() and (summary["seeds"] == 2).all()
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", files.DATA)
+
+
+@pytest.fixture(scope="module")
+def digits_run(digits, tmp_path_factory):
+    """A short finished run on scikit-learn's digits."""
+    folder, run = tmp_path_factory.mktemp("run"), Run(100, "supervised", 0, data="digits", smoke=True)
+    records.save(folder, run, *experiment.run(digits, run.labeling, run.settings))
+    return folder
+
+
+@pytest.fixture
+def rounds(digits, tmp_path, monkeypatch):
+    """Labels rounds of scikit-learn's digits as a person would; returns the list's rows."""
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+
+    def run(n, *options, classes=range(10)):
+        path = tmp_path / "label_next.csv"
+        if path.exists():
+            rows = pd.read_csv(path, dtype=str)
+            truth = [digits.classes[list(classes)[digits.y[int(i)] % len(classes)]] for i in rows["index"]]
+            rows.assign(label=truth).to_csv(path, index=False)
+        main(["label-next", "--number", str(n), "--data", "digits", "--outputs", str(tmp_path), *options])
+        return pd.read_csv(path, dtype=str)
+
+    return run
+
+
+def test_rounds_say_why_and_when_to_stop(rounds, digits_run, capsys):
+    """Without labels, in view of labels, and of a finished run; reasons of every kind are ours, nothing that somebody typed."""
+    rounds(20)
+    assert "worth" not in capsys.readouterr().out, "nothing is known of a first round"
+    second = rounds(20)
+    assert "label-next: the next 20 labels are worth" not in (out := capsys.readouterr().out) and "20 labels kept" in out
+    third = rounds(20, "--run", str(digits_run), "--worth", "100")
+    assert re.search(
+        r"the next 20 labels are worth about \S+ points of accuracy \(.*\): stop, a round must be worth 100\n",
+        out := capsys.readouterr().out,
+    )
+    assert "classifying 1437 images with" in out
+    reasons = [*second["why"], *third["why"]]
+    assert all(re.fullmatch(label_next.OURS["why"], why) for why in reasons) and any("disagree" in why for why in reasons)
+    assert third["index"].is_unique and len(third) == 60
+
+
+def test_labels_of_one_class_only_and_one_image_a_round(rounds, capsys):
+    rounds(1)
+    for n in (2, 3):
+        assert len(rounds(1, classes=[7])) == n
+    assert "can be said from 2 labels of two classes on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--worth", "much"], r"WORTH='much': must be a number from 0 to 100, points of accuracy"),
+        (["--worth", "-1"], r"WORTH='-1': must be a number from 0 to 100"),
+        (["--worth", "nan"], r"WORTH='nan': must be a number from 0 to 100"),
+        (["--run", "no/such/run"], r"RUN='.*no/such/run': must be the folder of a finished run, with a run.json"),
+    ],
+)
+def test_bad_option_is_named(rounds, tmp_path, options, message):
+    with pytest.raises(SystemExit, match=rf"^label-next: {message}"):
+        rounds(5, *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_of_another_data_set_is_named(select, digits_run, tmp_path):
+    with pytest.raises(SystemExit, match=r"^label-next: RUN='.*': must be a run of 'mnist'; its images are those of 'digits'$"):
+        main(["label-next", "--number", "5", "--outputs", str(tmp_path), "--run", str(digits_run)])
+
+
+def test_folder_of_five_images(few, tmp_path, monkeypatch, capsys):
+    for module in (datasets, files):
+        monkeypatch.setattr(module, "DATA", tmp_path)
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    (folder := tmp_path / "five").mkdir()
+    for i, x in enumerate(few.x[:5, 0]):
+        Image.fromarray(((x - x.min()) * 60).byte().numpy()).save(folder / f"{i}.png")
+    call = ["label-next", "--data", str(folder), "--outputs", str(tmp_path), "--number"]
+    with pytest.raises(SystemExit, match=r"^label-next: N=6: must be a whole number from 1 to 5, the images without a label"):
+        main([*call, "6"])
+    main([*call, "5"])
+    assert len(pd.read_csv(tmp_path / "label_next.csv")) == 5 and "classes" in capsys.readouterr().out

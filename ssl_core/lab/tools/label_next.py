@@ -5,36 +5,38 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_core import data, graph, recipes
+from ssl_core import clusters, data, graph, next_label, recipes, train
 from ssl_core.data import Images
 from ssl_core.datasets import DataSetInfo, check_name, describe, tables
 from ssl_core.datasets.checks import check_seed, check_whole
 from ssl_core.datasets.walk import WHOLE
-from ssl_core.graph import Neighbors, Selection
+from ssl_core.graph import Neighbors
 
 from ..runs import files, graph_cache, sweep
 from ..studies import run_figures
+from . import label_advice, trained
 
 OURS = {  # what stands in the other columns if nobody typed there; spreadsheets may write 12,0 for 12
-    "cluster": r"\d+([.,]0*)?",
+    "stands_for": r"\d+([.,]0*)?",
+    "cluster": r"\d+([.,]0*)?",  # of lists of earlier versions, as the next one
     "images_in_cluster": r"\d+([.,]0*)?",
     "similarity": r"-?\d*[.,]?\d+([eE]-\d+)?",
-    "why": r"(the most typical of|drawn at random from) \d+ similar images",
+    "why": label_advice.WHY,
     "": r"\d+",  # a script that numbers the rows
 }
-COLUMNS = ["label", "cluster", "images_in_cluster", "similarity", "why"]
+COLUMNS = ["label", "stands_for", "similarity", "why"]
 NAMES = ("file", "index", "label")
 PER_SHEET = 100  # images
+SOON = 10_000  # images, for which the number of classes takes a few seconds
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,16 @@ class Earlier:
     @property
     def labels(self) -> list[str]:
         return [row["label"] for row in self.rows if row["label"]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The labels that are there, of the folder and of the list, in the order in which they were given."""
+
+    labeled: Tensor  # (M,), indices
+    y_l: Tensor  # (M,), their classes
+    passed: Tensor  # (P,), images without a label of which something else was typed: they are not selected again
+    classes: tuple[str, ...]  # those of the data set, and what else was typed
 
 
 def pool(name: str) -> Pool:
@@ -146,18 +158,63 @@ def _check_row(place: str, row: dict[str, str], number: int | None, pool: Pool) 
         raise ValueError(f"{place}: label={tables.quoted(label)}: must be one of {', '.join(classes)}{hint}")
 
 
-def select(pool: Pool, neighbors: Neighbors, n: int, seed: int, labeled: list[int]) -> list[dict[str, object]]:
-    """The `n` images to label next, a row each in the order of selection, with the reason; none of those `labeled`."""
-    selection = graph.typical(neighbors, n, seed, torch.tensor(labeled, dtype=torch.int64))
-    rows, seen = [], set()
-    columns = selection.index.tolist(), selection.cluster.tolist(), selection.typicality.tolist()
-    for i, cluster, similarity in zip(*columns, strict=True):
-        size = int(selection.sizes[cluster])
-        why = f"{'drawn at random from' if cluster in seen else 'the most typical of'} {size} similar images"
-        row = {"cluster": cluster, "images_in_cluster": size, "similarity": f"{similarity:.3f}", "why": why}
-        rows.append({pool.column: pool.names[i], "label": "", **row})
-        seen.add(cluster)
-    return rows
+def given(pool: Pool, earlier: Earlier) -> Given:
+    """The labels of a folder, and then those of the list in its order; the first that an image has."""
+    classes, of_image = list(pool.images.classes), {i: int(pool.images.y[i]) for i in pool.labeled}
+    for row, number in zip(earlier.rows, earlier.numbers, strict=False):  # rows without an image come last
+        if row["label"] and number >= 0:
+            if row["label"] not in classes:
+                classes.append(row["label"])
+            of_image.setdefault(number, classes.index(row["label"]))
+    passed = {number for number in earlier.numbers if number >= 0} - set(of_image)
+    labeled, y_l, passed_over = (
+        torch.tensor([*each], dtype=torch.int64) for each in (of_image, of_image.values(), sorted(passed))
+    )
+    return Given(labeled, y_l, passed_over, tuple(classes))
+
+
+def select(
+    pool: Pool, neighbors: Neighbors, n: int, seed: int, given: Given, p: Tensor | None = None, *, uniform_prior: bool = True
+) -> list[dict[str, object]]:
+    """The `n` images to label next, a row each in their order, with the reason; `p` (N, C) as of next_label.suggest."""
+    suggestion = next_label.suggest(
+        neighbors, given.labeled, given.y_l, n, len(given.classes), seed, p, given.passed, uniform_prior=uniform_prior
+    )
+    why = label_advice.reasons(suggestion, given.y_l, given.classes, p)
+    columns = suggestion.index.tolist(), suggestion.stands_for.tolist(), suggestion.typicality.tolist(), why
+    return [
+        {pool.column: pool.names[i], "label": "", "stands_for": number, "similarity": f"{similarity:.3f}", "why": reason}
+        for i, number, similarity, reason in zip(*columns, strict=True)
+    ]
+
+
+def advice(neighbors: Neighbors, given: Given, n: int, price: float, *, uniform_prior: bool) -> Iterator[str]:
+    """Sentences on what is known before the next `n` are selected: how many classes there are; or what these are worth."""
+    if not len(given.labeled) and not given.classes:
+        if len(neighbors.index) > SOON:
+            yield "looking for the number of classes: about a minute for 60,000 images"
+        yield label_advice.how_many_classes(clusters.estimate(neighbors))
+    if len(given.labeled):
+        yield label_advice.next_round(
+            next_label.worth(neighbors, given.labeled, given.y_l, n, len(given.classes), uniform_prior=uniform_prior), n, price
+        )
+
+
+def probabilities(run: Path, pool: Pool, classes: Sequence[str]) -> Tensor:
+    """The class probabilities (N, C) of the training images by a finished run of the same data set, in the order of `classes`.
+
+    Raises ValueError if it is a run of another data set, or has other classes.
+    """
+    network = trained.load(run)
+    if network.parameters["data"] != pool.images.name or len(network.mean) != pool.images.x.shape[1]:
+        was = f"its images are those of {network.parameters['data']!r}"
+        raise ValueError(f"RUN={str(run)!r}: must be a run of {pool.images.name!r}; {was}")
+    if missing := [name for name in network.classes if name not in classes]:
+        raise ValueError(f"RUN={str(run)!r}: must have classes that there are; it has {tables.quoted(missing[0])}")
+    print(f"label-next: classifying {len(pool.images.x)} images with {run}", flush=True)
+    p = torch.zeros(len(pool.images.x), len(classes))
+    p[:, [classes.index(name) for name in network.classes]] = train.probabilities(network.model, pool.images.x)
+    return p
 
 
 def write_list(path: Path, pool: Pool, earlier: Earlier, rows: list[dict[str, object]]) -> None:
@@ -192,10 +249,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", default="0", help="another seed selects other images")
     parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
     parser.add_argument("--outputs", default="outputs", help="where the list goes, from the project's root")
+    parser.add_argument("--run", default="", help="a finished run of the same data set: where it is unsure counts too")
+    parser.add_argument("--worth", default="0.1", help="points of accuracy that a round must be worth: below, it says stop")
 
 
 def command(args: argparse.Namespace) -> None:
     n, seed = check_whole("N", sweep.number(args.number)), check_seed(sweep.number(args.seed))
+    price = sweep.decimal(args.worth)
+    if not isinstance(price, float) or not 0 <= price <= 100:
+        raise ValueError(f"WORTH={args.worth!r}: must be a number from 0 to 100, points of accuracy")
     name = files.located(args.data)
     outputs = files.writable("OUTPUTS", files.outputs(args.outputs))
     check_name(name)
@@ -206,14 +268,16 @@ def command(args: argparse.Namespace) -> None:
     alike += [f"{path.name}: {each}" for each in contradictions(earlier, images)]
     for note in (*(f"{path.name}: {each}" for each in earlier.notes), *alike):
         print(f"label-next: {note}")
-    labeled = sorted({*images.labeled, *(i for i in earlier.numbers if i >= 0)})
+    labels = given(images, earlier)
     info = describe(name, files.DATA, for_training=False)
-    _check_left(n, len(images.names) - len(labeled), info)
-    background = info.background
-    pretraining = recipes.BEST.for_images(background).pretraining
-    assert pretraining is not None  # of this recipe
-    neighbors = graph_cache.load(images.images, pretraining)
-    rows = select(images, neighbors, n, seed, labeled)
+    _check_left(n, len(images.names) - len(labels.labeled) - len(labels.passed), info)
+    p = probabilities(files.expanded("RUN", args.run), images, labels.classes) if args.run.strip() else None
+    recipe = recipes.BEST.for_images(info.background, uniform_prior=info.uniform_prior)
+    assert recipe.pretraining is not None  # of this recipe
+    neighbors = graph_cache.load(images.images, recipe.pretraining)
+    for sentence in advice(neighbors, labels, n, price, uniform_prior=info.uniform_prior):
+        print(f"label-next: {sentence}", flush=True)
+    rows = select(images, neighbors, n, seed, labels, p, uniform_prior=info.uniform_prior)
     write_list(path, images, earlier, rows)
     write_sheets(images, [row[images.column] for row in rows], outputs)
     n_labels, n_others = len(earlier.labels), len(earlier.rows) - len(earlier.labels)
@@ -246,17 +310,6 @@ def labeled_sheet(images: Images, index: Tensor, title: str) -> Figure:
     return run_figures.images(images.x[first], images.class_names(images.y[first]), columns=10, title=title)
 
 
-def cluster_table(images: Images, selection: Selection) -> pd.DataFrame:
-    """The selected images with the size of their clusters and the similarity of their nearest neighbours."""
-    names = images.class_names(images.y[selection.index])
-    columns = {
-        "most typical image": [f"{name} (image {i})" for i, name in zip(selection.index.tolist(), names, strict=True)],
-        "images in the cluster": selection.sizes[selection.cluster],
-        "similarity of the nearest": selection.typicality.numpy().round(3),
-    }
-    return pd.DataFrame(columns).set_index("most typical image")
-
-
 def propagate(images: Images, neighbors: Neighbors, labeled: Tensor) -> Tensor:
     """The class (N,) that label spreading gives each image, from the labels of the images `labeled`."""
     return graph.spread(neighbors, labeled, images.y[labeled], len(images.classes)).argmax(dim=1)
@@ -280,27 +333,5 @@ def confusion_sheets(images: Images, neighbors: Neighbors, predictions: dict[str
     for name, predicted_classes in predictions.items():
         for true, predicted, index in confusions(images.y, predicted_classes)[:1]:
             pair = f"{images.classes[true]} classified as {images.classes[predicted]}"
-            typical = index[neighbors.similarity[index].mean(dim=1).argsort(descending=True)[:10]]
-            yield run_figures.images(images.x[typical], [""] * len(typical), 10, title=f"{name}: {pair}, {len(index)} times")
-
-
-def compare(images: Images, neighbors: Neighbors, sizes: Iterable[int], n_seeds: int) -> pd.DataFrame:
-    """Random and typical selections of several sizes, a row each: accuracy of label spreading, and number of classes."""
-    rows = []
-    for n in sorted(set(sizes)):
-        for seed in range(n_seeds):
-            selections = {"random": data.split(images.y, n, seed).labeled, "typical": graph.typical(neighbors, n, seed).index}
-            for name, labeled in selections.items():
-                correct = accuracy(images, propagate(images, neighbors, labeled))
-                n_classes = len(images.y[labeled].unique())
-                rows.append({"labels M": n, "selection": name, "accuracy": correct, "classes": n_classes})
-    return pd.DataFrame(rows)
-
-
-def summary(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy in percent, mean and worst of the seeds, and the fewest classes with a label."""
-    groups = comparison.assign(accuracy=100 * comparison["accuracy"]).groupby(["labels M", "selection"])
-    aggregated = groups.agg(
-        mean=("accuracy", "mean"), worst=("accuracy", "min"), fewest_classes=("classes", "min"), seeds=("accuracy", "size")
-    )
-    return aggregated.round(2)
+            first = index[neighbors.similarity[index].mean(dim=1).argsort(descending=True)[:10]]
+            yield run_figures.images(images.x[first], [""] * len(first), 10, title=f"{name}: {pair}, {len(index)} times")
