@@ -56,7 +56,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict lab site test test-fast test-faults test-browser check smoke ablation label-studies trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -115,6 +115,9 @@ ablation: $(READY)  ## measure what each ingredient of the recipes is worth: out
 
 label-studies: $(READY)  ## measure label noise, selection of labels, cross-validation: outputs/label_studies.html (2 hours)
 	@$(SWEEP) --study draws label_noise cross_validation --outputs "$$OUTPUTS"
+
+label-strategies: $(READY)  ## measure selections of labels against the field's (pip install '.[study]'; 30 hours on two cores, resumes)
+	@$(COMMAND) label-strategies $${JOBS:+--jobs "$$JOBS"}
 
 trust: label-studies  ## the former name of label-studies
 

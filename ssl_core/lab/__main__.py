@@ -19,6 +19,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     "sweep": ("ssl_core.lab.page.sweep_and_build", "train a grid of runs, then build the results page"),
     "results": ("ssl_core.lab.page.build", "build the results page again, without training"),
     "label-next": ("ssl_core.lab.tools.label_next", "select the images to label next"),
+    "label-strategies": ("ssl_core.lab.studies.strategy_cells", "measure selections of labels against those of the field"),
     "predict": ("ssl_core.lab.tools.predict", "classify images with a finished run"),
     "bench": ("ssl_core.lab.tools.bench", "measure the speed of training and of a sweep"),
     "certify": ("ssl_core.lab.runs.certify", "check whether a change of the code changes a number"),
