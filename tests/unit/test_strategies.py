@@ -146,7 +146,8 @@ def test_finished_cells_are_kept_and_stale_ones_measured_again(tmp_path):
 def test_the_order_gives_a_picture_early():
     grid = cells.grid()
     assert len(set(grid)) == len(grid) == 4 * 11 * 5 * 5 * 3
-    assert all(cell.measure == "spreading" for cell in grid[:1100]) and all(cell.seed == 0 for cell in grid[:220])
+    assert all(cell.measure == "spreading" for cell in grid[:1100]) and all(cell.data == "digits" for cell in grid[:275])
+    assert [cell.seed for cell in grid[275:1100]] == [seed for seed in range(5) for _ in range(165)]
     early = grid[1100 : 1100 + 3 * 2 * 8 * 2]
     assert {(c.data, c.n_labels, c.seed) for c in early} == {(d, n, 0) for d in cells.FIRST[0] for n in (10, 50)}
 

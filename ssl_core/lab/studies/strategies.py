@@ -84,6 +84,15 @@ def against_best(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def averages(cells: pd.DataFrame) -> pd.DataFrame:
+    """The mean accuracy over all sets and sizes, a row for each measure and a column for each strategy; NaN where one is missing.
+
+    First of the seeds, so that each set and size counts the same.
+    """
+    means = cells.pivot_table(index=["measure", "data", "n_labels"], columns="strategy", values="accuracy")
+    return means.groupby("measure").agg(lambda values: values.mean(skipna=False))
+
+
 def figure(cells: pd.DataFrame) -> Figure:
     """Accuracy over the number of labels: a row of panels for each measure, a column for each set, a line for each strategy."""
     means = by_strategy(cells)
@@ -130,10 +139,15 @@ def sentences(cells: pd.DataFrame) -> str:
         points = [f"{_points(estimate)} with {n_labels} (`{other}`)" for estimate, n_labels, other in pairs]
         lines.append(f"- `{ours}`, {measure}, `{name}`: {'; '.join(points)}.")
     verdicts = [verdict(ours, measure, rows) for (ours, measure), rows in compared.groupby(["ours", "measure"])]
+    overall = [
+        f"Mean over the sets and sizes, {measure}: " + ", ".join(f"`{name}` {100 * mean:.2f}" for name, mean in row.items()) + "."
+        for measure, values in averages(cells).iterrows()
+        if len(row := values.dropna().sort_values(ascending=False))
+    ]
     before = f"{int((~cells['current']).sum())} of {len(cells)} measurements are by earlier code.\n\n" * int(
         not cells["current"].all()
     )
-    return "\n\n".join([before + NOTE, words.markdown(table(cells)), *verdicts, DIFFERENCES, "\n".join(lines)])
+    return "\n\n".join([before + NOTE, words.markdown(table(cells)), *overall, *verdicts, DIFFERENCES, "\n".join(lines)])
 
 
 def _points(estimate: intervals.Estimate) -> str:
