@@ -60,10 +60,10 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies trust reference bench certify clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
@@ -129,6 +129,9 @@ ablation: $(READY)  ## measure what each ingredient of the recipes is worth: out
 
 label-studies: $(READY)  ## measure label noise, selection of labels, cross-validation: outputs/label_studies.html (2 hours)
 	@$(SWEEP) --study draws label_noise cross_validation --outputs "$$OUTPUTS"
+
+label-strategies: $(READY)  ## measure selections of labels against the field's (pip install '.[study]'; 30 hours on two cores, resumes)
+	@$(COMMAND) label-strategies $${JOBS:+--jobs "$$JOBS"}
 
 trust: label-studies  ## the former name of label-studies
 

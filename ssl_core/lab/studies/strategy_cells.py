@@ -1,0 +1,294 @@
+"""Cells of the study of selection strategies: what each selects, how good that is, and the table that keeps the measurements.
+
+Every strategy selects in rounds, from the same label-free features, and knows the labels of its earlier rounds. A selection is
+measured by label spreading over the graph, and by networks that are trained on exactly its labels. The rows are kept in a table
+of their own, since it is the selected images, not a draw, that identify such a run.
+"""
+
+import argparse
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, astuple, dataclass
+from functools import cache, lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import Timeout
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from ssl_core import data, experiment, graph, selection
+from ssl_core.data import Images, Task
+from ssl_core.datasets import describe, tables
+from ssl_core.datasets.checks import check_whole
+from ssl_core.datasets.machine import cores, lock
+from ssl_core.graph import Neighbors
+from ssl_core.recipes import BEST
+from ssl_core.train import fit
+
+from .. import LabError
+from ..runs import files, fingerprint, graph_cache, sweep
+from ..runs.progress import duration
+from ..runs.spec import Run
+
+ROWS = files.REFERENCE / "strategies.csv"
+SETS = ("mnist", "fashion-mnist", "digits", "mnist-few-eights")
+SIZES = (10, 20, 50, 100, 250)  # labels after each round
+SEEDS = (0, 1, 2, 3, 4)
+POOL = 4000  # images, drawn at random for each seed, among which the field's strategies select: some compare all pairs
+OURS = ("typical", "next")  # without labels, and in view of them
+FIELD = ("typiclust", "probcover", "max-herding", "core-set", "margin", "entropy", "badge")  # by scikit-activeml
+STRATEGIES = ("random", "class-balanced", *OURS, *FIELD)
+MEASURES = {"spreading": 6.0, "best": 130.0, "supervised": 60.0}  # seconds that a cell takes, before one is measured
+QUICK = "digits"  # of a second a cell
+FIRST = ("mnist", "fashion-mnist", "digits"), (10, 50), ("core-set", "entropy", "class-balanced")  # trained first; not so these
+COLUMNS = ("data", "strategy", "n_labels", "seed", "measure", "accuracy", "images", "classes", "seconds", "key")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement of one selection."""
+
+    data: str
+    strategy: str
+    n_labels: int
+    seed: int
+    measure: str
+
+    def __str__(self) -> str:
+        return f"{self.data}/{self.strategy}/m{self.n_labels}/seed{self.seed}/{self.measure}"
+
+    @property
+    def rank(self) -> tuple[object, ...]:
+        """What comes first: label spreading, on the small set for all seeds; then trained cells that already tell much."""
+        if self.measure == "spreading":
+            return False, self.data != QUICK, self.seed, self.data
+        sets, sizes, late = FIRST
+        other = self.data not in sets or self.n_labels not in sizes or self.strategy in late
+        return True, self.seed, other, self.data, self.n_labels
+
+    @property
+    def run(self) -> Run:
+        """The run with the same recipe and seed, whose labelled images are others."""
+        return Run(self.n_labels, "best" if self.measure == "spreading" else self.measure, self.seed, self.data)
+
+
+# --- selection
+
+
+@lru_cache(maxsize=1)
+def read_set(name: str) -> tuple[Images, Neighbors, np.ndarray]:
+    """The images of a data set, their graph, and its features (N, 300), float64, of length one."""
+    images, pretraining = data.load(name, files.DATA), Run(1, "best", 0, name).pretraining
+    assert pretraining is not None  # of this recipe
+    neighbors = graph_cache.load(images, pretraining, lambda event: None)
+    features = torch.nn.functional.normalize(neighbors.features.double(), dim=1).numpy()
+    return images, neighbors, features
+
+
+@lru_cache(maxsize=8)
+def selected(name: str, strategy: str, seed: int) -> Tensor:
+    """The images (SIZES[-1],) that `strategy` selects in rounds, each in view of the labels of the rounds before."""
+    images, neighbors, features = read_set(name)
+    if strategy in ("random", "class-balanced"):
+        return data.split(images.y, SIZES[-1], seed, strategy).labeled
+    if strategy in OURS:
+        return own_rounds(strategy, images, neighbors, seed, uniform_prior=describe(name).uniform_prior)
+    pool = data.split(images.y, min(POOL, len(images.y)), seed).labeled  # begins with the images that `random` selects
+    return pool[field_rounds(strategy, features[pool], images.y[pool].numpy(), len(images.classes), seed)]
+
+
+def own_rounds(strategy: str, images: Images, neighbors: Neighbors, seed: int, *, uniform_prior: bool) -> Tensor:
+    """The images that `typical` or `next` selects: selection.typical, next_label.suggest."""
+    from ssl_core.next_label import suggest
+
+    before = torch.empty(0, dtype=torch.int64)
+    for size in SIZES:
+        n, y_l = size - len(before), images.y[before]
+        if strategy == "typical":
+            new = selection.typical(neighbors, n, seed, before).index
+        else:
+            new = suggest(neighbors, before, y_l, n, len(images.classes), seed, uniform_prior=uniform_prior).index
+        before = torch.cat([before, new])
+    return before
+
+
+def field_rounds(strategy: str, x: np.ndarray, y: np.ndarray, n_classes: int, seed: int) -> np.ndarray:
+    """The rows of features `x` (N, D) that a strategy of scikit-activeml selects, given the classes `y` (N,) round by round.
+
+    A strategy with a classifier has logistic regression, and takes the first rows in its first round, when there is no label.
+    """
+    from skactiveml.classifier import SklearnClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    classifier = SklearnClassifier(LogisticRegression(max_iter=1000), classes=range(n_classes), missing_label=-1, random_state=0)
+    query, needs_classifier = field_strategy(strategy, n_classes, seed)
+    order = np.arange(SIZES[0]) if needs_classifier else np.empty(0, np.int64)
+    for size in SIZES:
+        if size > len(order):
+            known = np.full(len(y), -1)
+            known[order] = y[order]
+            more = {"clf": classifier} if needs_classifier else {}
+            order = np.concatenate([order, query.query(x, known, batch_size=size - len(order), **more)])
+    assert len(np.unique(order)) == SIZES[-1]
+    return order
+
+
+def field_strategy(name: str, n_classes: int, seed: int) -> tuple[Any, bool]:
+    """A strategy of scikit-activeml, with its defaults where nothing else is said, and whether it needs a classifier.
+
+    TypiClust (Hacohen et al. 2022); ProbCover (Yehuda et al. 2022), which looks for its radius in finer steps than by default, as
+    the features are close; MaxHerding (Bae et al. 2024) with the paper's Gaussian kernel, σ = 1; CoreSet (Sener & Savarese 2018);
+    margin and entropy (Settles 2009); BADGE (Ash et al. 2020). Raises ValueError if scikit-activeml is not installed.
+    """
+    try:
+        from skactiveml import pool
+    except ImportError:
+        raise ValueError(f"strategy={name!r}: must have scikit-activeml: pip install '.[study]'") from None
+    common = {"missing_label": -1, "random_state": seed}
+    match name:
+        case "typiclust":
+            return pool.TypiClust(**common), False
+        case "probcover":
+            return pool.ProbCover(n_classes=n_classes, deltas=np.arange(1, 21) / 20, **common), False
+        case "max-herding":
+            return pool.MaxHerding(metric_dict={"gamma": 1.0}, **common), False
+        case "core-set":
+            return pool.CoreSet(**common), False
+        case "margin" | "entropy":
+            return pool.UncertaintySampling(method={"margin": "margin_sampling"}.get(name, name), **common), True
+        case "badge":
+            return pool.Badge(**common), True
+    raise ValueError(f"strategy={name!r}: must be one of {', '.join(STRATEGIES)}")
+
+
+# --- measurement
+
+
+def measure(cell: Cell) -> dict[str, object]:
+    """The row of a cell: label spreading's accuracy on the training images, or a trained network's on the test images."""
+    start = time.perf_counter()
+    images, neighbors, _ = read_set(cell.data)
+    labeled = selected(cell.data, cell.strategy, cell.seed)[: cell.n_labels]
+    scores = spread(cell, images, neighbors, labeled)
+    if cell.measure == "spreading":
+        accuracy, n = (scores.argmax(dim=1) == images.y).double().mean().item(), len(images.y)
+    else:
+        accuracy, n = trained(cell, images, labeled, scores), len(images.y_test)
+    found = {"accuracy": f"{accuracy:.6f}", "images": n, "classes": len(images.y[labeled].unique())}
+    return asdict(cell) | found | {"seconds": f"{time.perf_counter() - start:.1f}", "key": key(cell)}
+
+
+def spread(cell: Cell, images: Images, neighbors: Neighbors, labeled: Tensor) -> Tensor:
+    """The class scores (N, C) of all training images, from the labels of the images `labeled`."""
+    uniform_prior = describe(cell.data).uniform_prior
+    return graph.spread(neighbors, labeled, images.y[labeled], len(images.classes), uniform_prior=uniform_prior)
+
+
+def trained(cell: Cell, images: Images, labeled: Tensor, scores: Tensor) -> float:
+    """The test accuracy of the network that the cell's recipe trains, as experiment.run does but for the labelled images."""
+    recipe = cell.run.settings
+    parts = data.split(images.y, len(labeled), cell.seed, "typical", labeled)
+    task = Task(images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled], split=parts)
+    if recipe.pretraining:
+        candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
+        task = Task(task.x_l, task.y_l, task.x_u, candidates, graph.class_prior(scores), parts)
+    training = fit(experiment.network(images, cell.seed), task, recipe, cell.seed)
+    return experiment.assess(images, task, training).trained.accuracy
+
+
+@cache
+def key(cell: Cell) -> str:
+    """Changes with whatever the cell's number follows from: graph, rounds, our selection's code; of trained ones, the run."""
+    code = {"typical": fingerprint.SELECTION_CODE, "next": (*fingerprint.SELECTION_CODE, "next_label")}.get(cell.strategy, ())
+    pretraining = BEST.for_images(describe(cell.data).background).pretraining
+    assert pretraining is not None  # of this recipe
+    parts = [graph_cache.path(cell.data, pretraining).stem, SIZES, POOL, fingerprint.code_digest(code)]
+    return files.digest([*parts, "" if cell.measure == "spreading" else fingerprint.fingerprint(cell.run)])[:8]
+
+
+# --- the table of rows, and the command
+
+
+def read_rows(path: Path = ROWS) -> dict[Cell, dict[str, str]]:
+    """The finished cells and their rows; none if the file is not there. ValueError for another table."""
+    if not path.exists():
+        return {}
+    rows = tables.read(path, COLUMNS).rows
+    return {Cell(r["data"], r["strategy"], int(r["n_labels"]), int(r["seed"]), r["measure"]): r for r in rows}
+
+
+def keep(row: dict[str, object], cell: Cell, path: Path = ROWS) -> None:
+    """Writes the row of a finished cell beside those of the others, in one step."""
+    rows: dict[Cell, dict] = {**read_rows(path), cell: row}
+    tables.write(path, COLUMNS, [rows[each] for each in sorted(rows, key=astuple)])
+
+
+def grid() -> list[Cell]:
+    """All cells, in the order in which they are measured."""
+    return sorted((Cell(*values) for values in product(SETS, STRATEGIES, SIZES, SEEDS, MEASURES)), key=lambda cell: cell.rank)
+
+
+def missing(path: Path = ROWS) -> list[Cell]:
+    """The cells of the grid without a row, or with one of another graph or other code."""
+    rows = read_rows(path)
+    return [cell for cell in grid() if cell not in rows or rows[cell]["key"] != key(cell)]
+
+
+def to_go(cells: Iterable[Cell], rows: Iterable[dict[str, str]], jobs: int) -> float:
+    """The seconds that `cells` will take: each as long as the median finished one of its measure."""
+    seconds: dict[str, list[float]] = {}
+    for row in rows:
+        seconds.setdefault(row["measure"], []).append(float(row["seconds"]))
+    typical = MEASURES | {name: float(np.median(values)) for name, values in seconds.items()}
+    return sum(typical[cell.measure] for cell in cells) / jobs
+
+
+def start_worker() -> None:
+    """Prepares a process that measures: one thread; interrupts are its parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def measure_all(cells: Sequence[Cell], jobs: int, path: Path = ROWS) -> None:
+    """Measures the cells, `jobs` at a time, and keeps the row of each when it is finished; interrupted, also those at work."""
+    left = dict.fromkeys(cells)
+    with ProcessPoolExecutor(jobs, initializer=start_worker) as pool:
+        futures = {pool.submit(measure, cell): cell for cell in cells}
+        try:
+            for future in as_completed(futures):
+                cell = futures[future]
+                keep(row := future.result(), cell, path)
+                del left[cell]
+                time_to_go = duration(to_go(left, read_rows(path).values(), jobs))
+                print(f"{cell} · {float(str(row['accuracy'])):.2%} · {len(left)} cells, about {time_to_go} to go", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            for future, cell in futures.items():
+                if cell in left and future.done() and not future.cancelled() and not future.exception():
+                    keep(future.result(), cell, path)
+            raise
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobs", default="", help="cells at a time (default: one per core)")
+
+
+def command(args: argparse.Namespace) -> None:
+    jobs = check_whole("JOBS", sweep.number(args.jobs) if args.jobs else cores())
+    field_strategy("badge", 2, 0)  # fails at once where the package is missing
+    files.writable("outputs/reference", ROWS.parent)
+    try:
+        with lock(ROWS.with_suffix(".lock"), timeout=0):
+            cells = missing()
+            print(f"{len(grid()) - len(cells)} of {len(grid())} cells are finished")
+            measure_all(cells, jobs)
+    except Timeout:
+        raise LabError(f"{ROWS.name}: another process is measuring; it keeps what it finishes") from None
