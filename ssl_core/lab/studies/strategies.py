@@ -15,13 +15,13 @@ from .style import drawn_error, error_axis, label_axis, new_figure
 
 LOOKS = {  # of each strategy: marker, dash, colour
     "random": ("o", "-", "#666666"),
-    "class-balanced": ("s", ":", "#666666"),
+    "class-balanced": ("s", "-", "#AAAAAA"),
     "typical": ("^", "-", "#CC79A7"),
     "next": ("*", "-", "#0072B2"),
     "typiclust": ("v", "--", "#009E73"),
     "probcover": ("D", "--", "#56B4E9"),
     "max-herding": ("P", "--", "#E69F00"),
-    "core-set": ("X", "-.", "#000000"),
+    "core-set": ("X", "--", "#000000"),
     "margin": ("<", ":", "#D55E00"),
     "entropy": (">", ":", "#A6761D"),
     "badge": ("h", ":", "#7570B3"),
