@@ -86,7 +86,7 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Te
 
     Images without a class, −1, are never labelled. `random` draws uniformly, as the report does: with few labels a class may
     be missing. `class-balanced` draws equally many of each class, to within one. With either, and one seed, a smaller draw is
-    the beginning of a larger one. `typical` takes the images with the indices `typical`, which graph.typical selected without
+    the beginning of a larger one. `typical` takes the images with the indices `typical`, which selection.typical selected without
     labels. Raises ValueError for a bad argument.
     """
     labels, without = torch.nonzero(y >= 0).flatten().numpy(), torch.nonzero(y < 0).flatten().numpy()

@@ -20,7 +20,7 @@ from .selection import typical
 REFERENCE = 6000  # images, at most, that are to be stood for
 CANDIDATES = 4000  # images, at most, of which the next one is the best
 # Points of accuracy that a round gains per point of images whose class the round before it changed: what nine of ten rounds lie
-# between, and the mean (simulated on random parts of MNIST and Fashion-MNIST; see lab/tools/label_users.py).
+# between, and the mean (simulated on random parts of MNIST and Fashion-MNIST; `label_users.py` does it again).
 GAIN = (-0.2, 0.06, 0.8)
 RESOLUTION = 0.05  # points that are added to the upper limit: a round that changed nothing may be followed by one that does
 BLOCK = 50  # labels whose columns are solved at once: 12 MB of each vector for 60,000 images
@@ -47,9 +47,9 @@ def suggest(
     n: int,
     n_classes: int,
     seed: int,
+    *,
     p: Tensor | None = None,
     passed: Tensor | None = None,
-    *,
     uniform_prior: bool = True,
 ) -> Suggestion:
     """The `n` images to label next, where the images `labeled` (M,) have the classes `y_l` (M,).

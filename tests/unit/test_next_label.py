@@ -47,10 +47,10 @@ def test_next_image_lies_in_the_group_without_a_label(blobs):
 
 def test_images_passed_over_are_not_selected_again(blobs):
     passed = torch.arange(160, 199)
-    suggestion = next_label.suggest(blobs, torch.tensor([0, 100]), torch.tensor([0, 1]), 159, 2, 0, None, passed)
+    suggestion = next_label.suggest(blobs, torch.tensor([0, 100]), torch.tensor([0, 1]), 159, 2, 0, passed=passed)
     assert sorted([*suggestion.index.tolist(), 0, 100]) == [*range(160), 199]
     with pytest.raises(ValueError, match=r"n_labels=160: must be a whole number from 1 to 159"):
-        next_label.suggest(blobs, torch.tensor([0, 100]), torch.tensor([0, 1]), 160, 2, 0, None, passed)
+        next_label.suggest(blobs, torch.tensor([0, 100]), torch.tensor([0, 1]), 160, 2, 0, passed=passed)
 
 
 @pytest.mark.parametrize("group", range(3))
@@ -60,7 +60,7 @@ def test_where_the_trained_run_is_unsure_counts(group):
     points = 10 * torch.eye(3)[y] + torch.randn(180, 3, generator=generator)
     graph_of_groups, labeled, p = Neighbors(*neighbors(points, 8), points), torch.tensor([0, 60, 120]), torch.eye(3)[y]
     p[y == group] = (torch.eye(3)[group] + torch.eye(3)[(group + 1) % 3]) / 2
-    suggestion = next_label.suggest(graph_of_groups, labeled, y[labeled], 1, 3, 0, p)
+    suggestion = next_label.suggest(graph_of_groups, labeled, y[labeled], 1, 3, 0, p=p)
     one, two = sorted([group, (group + 1) % 3])
     assert y[suggestion.index[0]] == group
     assert label_advice.reasons(suggestion, y[labeled], "abc", p) == [

@@ -10,7 +10,7 @@ from .study import Grid, Results, Study
 from .style import drawn_error, error_axis, label_axis, new_figure, order
 
 GRID = (
-    Grid("10 20 50 100", "supervised best", "0 1 2 3 4", draw="typical"),
+    Grid("10 20", "supervised best", "0 1 2 3 4", draw="typical"),
     Grid("10 20 50 100", "supervised best", "0 1 2 3 4"),
 )
 LOOKS = {"random": ("o", "-", "#666666"), "class-balanced": ("s", "--", "#56B4E9"), "typical": ("^", "-", "#CC79A7")}

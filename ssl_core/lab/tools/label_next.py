@@ -178,7 +178,7 @@ def select(
 ) -> list[dict[str, object]]:
     """The `n` images to label next, a row each in their order, with the reason; `p` (N, C) as of next_label.suggest."""
     suggestion = next_label.suggest(
-        neighbors, given.labeled, given.y_l, n, len(given.classes), seed, p, given.passed, uniform_prior=uniform_prior
+        neighbors, given.labeled, given.y_l, n, len(given.classes), seed, p=p, passed=given.passed, uniform_prior=uniform_prior
     )
     why = label_advice.reasons(suggestion, given.y_l, given.classes, p)
     columns = suggestion.index.tolist(), suggestion.stands_for.tolist(), suggestion.typicality.tolist(), why
