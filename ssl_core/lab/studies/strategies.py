@@ -67,7 +67,7 @@ def table(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_best(cells: pd.DataFrame) -> pd.DataFrame:
-    """Ours beside the best other strategy (`other`, by its mean over the seeds that all strategies have), for each measure, set and size.
+    """Ours beside the best `other` strategy, by its mean over the seeds that all have, for each measure, set and size.
 
     `estimate` is the difference with its interval (intervals.paired), `std` the spread of the other over `n` seeds.
     """
