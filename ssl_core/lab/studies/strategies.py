@@ -30,7 +30,9 @@ NOTE = (
     "Accuracy in per cent, mean ± standard deviation (number of seeds): of label spreading (`spreading`) on the training images, "
     "of networks on the test images. The best of a set and size is in bold."
 )
-DIFFERENCES = "Ours minus the best other strategy, chosen by its mean over the same seeds, in points, with the 95 % interval:"
+DIFFERENCES = (
+    "Ours minus the best other strategy, chosen by its mean over the seeds that all have, in points, with the 95 % interval:"
+)
 
 
 def summarize(results: Results, path: Path = ROWS) -> pd.DataFrame:
@@ -65,19 +67,17 @@ def table(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_best(cells: pd.DataFrame) -> pd.DataFrame:
-    """Ours beside the best other strategy (`other`, by its mean over the same seeds), for each measure, set and size.
+    """Ours beside the best `other` strategy, by its mean over the seeds that all have, for each measure, set and size.
 
     `estimate` is the difference with its interval (intervals.paired), `std` the spread of the other over `n` seeds.
     """
     rows = []
     for (measure, name, n_labels), group in cells.groupby(["measure", "data", "n_labels"]):
-        accuracy = group.pivot(index="seed", columns="strategy", values="accuracy")
-        for ours in accuracy.columns.intersection(OURS):
-            same = accuracy[accuracy[ours].notna()].drop(columns=list(OURS), errors="ignore").dropna(axis=1)
-            if same.empty or not len(same.columns):
-                continue
+        accuracy = group.pivot(index="seed", columns="strategy", values="accuracy").dropna()
+        same = accuracy.drop(columns=list(OURS), errors="ignore")
+        for ours in accuracy.columns.intersection(OURS) if same.size else ():
             other = same.mean().idxmax()
-            difference = (accuracy[ours].dropna() - same[other]).to_numpy()
+            difference = (accuracy[ours] - same[other]).to_numpy()
             estimate = intervals.paired(difference, n_test=int(group["images"].min()))
             found = {"ours": ours, "other": other, "estimate": estimate, "std": same[other].std(), "n": len(same)}
             rows.append({"measure": measure, "data": name, "n_labels": n_labels} | found)
