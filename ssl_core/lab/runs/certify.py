@@ -158,4 +158,5 @@ def command(args: argparse.Namespace) -> None:
     certified = json.loads(fingerprint.CERTIFIED.read_text()) | dict(zip(bare, earlier, strict=False))
     files.write_atomically(fingerprint.CERTIFIED, json.dumps(certified, indent=1) + "\n")
     void = f"; void are runs of {' and '.join(different)}" if different else ""
-    print(f"certify: {len(probes) - len(different)} probes give the numbers of {args.since}: such runs stay finished{void}")
+    same_probes = f"{len(probes) - len(different)} probes give the same numbers as at {args.since}"
+    print(f"certify: {same_probes}; runs finished with that code stay finished{void}")
