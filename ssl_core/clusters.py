@@ -5,6 +5,7 @@ al. 2001; diffusion maps, Coifman & Lafon 2006).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from .graph import Neighbors, adjacency
+from .graph import Neighbors, adjacency, normalized
 
 DIMENSIONS = 20  # eigenvectors of the space
 ALPHA = 0.999  # as of label spreading: the weight of an eigenvector is that which spreading gives it
@@ -45,16 +46,20 @@ def spectrum(weights: sparse.csr_matrix, dimensions: int = DIMENSIONS) -> Spectr
     of the unconnected parts of a graph. It is therefore asked for SPARE more than are returned; up to DENSE images, all
     eigenvectors are computed instead.
     """
-    n = weights.shape[0]
-    scale = sparse.diags(1 / np.sqrt(np.maximum(np.asarray(weights.sum(axis=1)).ravel(), 1e-12)))
-    normalized = (scale @ weights @ scale).tocsr()
+    n, matrix = weights.shape[0], normalized(weights).tocsr()
     if n <= DENSE:
-        values, vectors = np.linalg.eigh(normalized.toarray())
+        values, vectors = np.linalg.eigh(matrix.toarray())
     else:
         start = np.random.default_rng(0).standard_normal(n)
-        values, vectors = eigsh(normalized, k=dimensions + SPARE, which="LA", tol=1e-4, v0=start)
+        values, vectors = eigsh(matrix, k=dimensions + SPARE, which="LA", tol=1e-4, v0=start)
     order = np.argsort(-values)[:dimensions]
     return Spectrum(values[order], vectors[:, order])
+
+
+@lru_cache(maxsize=1)
+def embedding(neighbors: Neighbors) -> np.ndarray:
+    """The embedding (N, D) of the graph, see Spectrum; that of the last graph is kept, since each round of labels needs it."""
+    return spectrum(adjacency(neighbors)).embedding
 
 
 @dataclass(frozen=True)

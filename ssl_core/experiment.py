@@ -46,9 +46,12 @@ class Labeling:
                 raise ValueError(f"{parameter}={given!r}: must be {value!r} with n_labels=0: there is no label")
 
 
-def prepare(images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None) -> Task:
+def prepare(
+    images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None, typical: Tensor | None = None
+) -> Task:
     """The task: labelled and unlabelled images, and, for a recipe with a graph, candidates and class prior.
 
+    `typical` are the indices of the images to label with the draw `typical`; by default selection.typical selects them.
     `neighbors` is the graph of the training images. Without labels, the image that stands for a cluster is given the cluster's
     number as its class. Raises ValueError if `neighbors` is None and `recipe` or the draw needs it, if there are fewer labels
     than `labeling` asks for, or if `recipe` can't do without any.
@@ -61,7 +64,8 @@ def prepare(images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neigh
     if neighbors and not n:
         n = n_classes = n_clusters = labeling.n_clusters or n_classes or clusters.estimate(neighbors).value
         draw = "typical"
-    typical = selection.typical(neighbors, n, seed).index if neighbors and draw == "typical" else None
+    if neighbors and draw == "typical" and typical is None:
+        typical = selection.typical(neighbors, n, seed).index
     if n_clusters:
         y = torch.full_like(y, -1)
         y[typical] = torch.arange(n_clusters)

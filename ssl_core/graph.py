@@ -27,7 +27,7 @@ OUT_OF_DISTRIBUTION = 0.25
 BLOCK = 2000  # images that are compared with as many others at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone: what follows from it can be cached
 class Neighbors:
     """The graph: the K nearest other images of each of N images, by cosine `similarity` and `index` (N, K), int64."""
 
@@ -141,19 +141,24 @@ def spread(
     Classes without a label score 0. An image that no label reaches scores equally for all others. Conjugate gradients solve
     the system, one class at a time.
     """
-    n, system, classes = len(neighbors.index), _system(neighbors, alpha), y_l.unique().tolist()
+    n, matrix, classes = len(neighbors.index), system(neighbors, alpha), y_l.unique().tolist()
     scores = np.zeros((n, len(classes)))
     for column, c in enumerate(classes):
         source = np.zeros(n)
         source[labeled[y_l == c].numpy()] = 1 / int((y_l == c).sum())
-        scores[:, column], _ = cg(system, source, rtol=1e-4, maxiter=60)
+        scores[:, column], _ = cg(matrix, source, rtol=1e-4, maxiter=60)
+    all_classes = torch.zeros(n, n_classes)
+    all_classes[:, classes] = torch.from_numpy(balanced(scores, uniform_prior=uniform_prior)).float()
+    return all_classes
+
+
+def balanced(scores: np.ndarray, *, uniform_prior: bool) -> np.ndarray:
+    """The solutions (N, C) of label spreading as class scores whose rows sum to one; see `spread`."""
     scores = np.maximum(scores, 0) + 1e-12
     for _ in range(50 if uniform_prior else 1):
-        scores /= scores.sum(axis=0) * len(classes) / n
+        scores /= scores.sum(axis=0) * scores.shape[1] / len(scores)
         scores /= scores.sum(axis=1, keepdims=True)
-    all_classes = torch.zeros(n, n_classes)
-    all_classes[:, classes] = torch.from_numpy(scores).float()
-    return all_classes
+    return scores
 
 
 def label_mass(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, alpha: float = 0.999) -> Tensor:
@@ -164,7 +169,7 @@ def label_mass(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, alpha: float 
     """
     source = np.zeros(len(neighbors.index))
     source[labeled.numpy()] = 1 / torch.bincount(y_l)[y_l].numpy()
-    mass, _ = cg(_system(neighbors, alpha), source, rtol=1e-4, maxiter=60)
+    mass, _ = cg(system(neighbors, alpha), source, rtol=1e-4, maxiter=60)
     return torch.from_numpy(mass / np.median(mass[mass > 0])).float()
 
 
@@ -176,11 +181,15 @@ def adjacency(neighbors: Neighbors) -> sparse.csr_matrix:
     return directed.maximum(directed.T)
 
 
-def _system(neighbors: Neighbors, alpha: float) -> sparse.spmatrix:
-    """I − αS (N, N), where S is the normalised adjacency of the graph."""
-    weights = adjacency(neighbors)
+def normalized(weights: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The symmetric `weights` (N, N) of a graph, each divided by the roots of the sums of its row and of its column."""
     scale = sparse.diags(1 / np.sqrt(np.maximum(weights.sum(axis=1).A1, 1e-12)))
-    return sparse.identity(len(neighbors.index)) - alpha * (scale @ weights @ scale)
+    return scale @ weights @ scale
+
+
+def system(neighbors: Neighbors, alpha: float) -> sparse.spmatrix:
+    """I − αS (N, N), where S is the normalised adjacency of the graph."""
+    return sparse.identity(len(neighbors.index)) - alpha * normalized(adjacency(neighbors))
 
 
 def class_prior(scores: Tensor) -> Tensor:

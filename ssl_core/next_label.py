@@ -12,10 +12,10 @@ from scipy import sparse
 from torch import Tensor
 
 from . import graph
-from .clusters import spectrum
+from .clusters import embedding
 from .datasets.checks import check_n_labels
-from .graph import Neighbors, adjacency
-from .selection import typical
+from .graph import Neighbors
+from .selection import represented, typical
 
 REFERENCE = 6000  # images, at most, that are to be stood for
 CANDIDATES = 4000  # images, at most, of which the next one is the best
@@ -72,10 +72,10 @@ def suggest(
     if p is not None:
         unsure = torch.maximum(unsure, 1 - margin(p))
     typicality = neighbors.similarity.mean(dim=1)
-    embedding = spectrum(adjacency(neighbors)).embedding
+    space = embedding(neighbors)
     weight = CERTAIN + (1 - CERTAIN) * unsure.numpy()
-    chosen = torch.from_numpy(herd(embedding, neighbors, weight, n, seed, before.numpy()))
-    stands_for = torch.from_numpy(_stands_for(embedding, chosen.numpy(), before.numpy()))
+    chosen = torch.from_numpy(herd(space, neighbors, weight, n, seed, before.numpy()))
+    stands_for = torch.from_numpy(represented(space, chosen.numpy(), before.numpy()))
     mass = graph.label_mass(neighbors, labeled, y_l)
     return Suggestion(chosen, stands_for, typicality[chosen], scores[chosen], mass[chosen], graph.class_prior(scores))
 
@@ -86,20 +86,20 @@ def margin(scores: Tensor) -> Tensor:
     return best[:, 0] - best[:, 1] if best.shape[1] > 1 else torch.ones(len(scores))
 
 
-def herd(embedding: np.ndarray, neighbors: Neighbors, weight: np.ndarray, n: int, seed: int, before: np.ndarray) -> np.ndarray:
+def herd(space: np.ndarray, neighbors: Neighbors, weight: np.ndarray, n: int, seed: int, before: np.ndarray) -> np.ndarray:
     """The indices (n,) of the images that, one after the other, raise most the similarity to those selected `before`.
 
-    The gain is the sum over a sample of the images, each with its `weight` (N,), of how much closer in the `embedding` (N, D)
+    The gain is the sum over a sample of the images, each with its `weight` (N,), of how much closer in the `space` (N, D)
     the nearest selected one comes; times the typicality⁴ of the selected one.
     """
-    sample = np.random.default_rng([seed, 2]).permutation(len(embedding))[:REFERENCE]
-    reference, worth = embedding[sample], weight[sample].astype(np.float32)
+    sample = np.random.default_rng([seed, 2]).permutation(len(space))[:REFERENCE]
+    reference, worth = space[sample], weight[sample].astype(np.float32)
     reached = np.zeros(len(reference), np.float32)
     for part in np.array_split(before, len(before) // CANDIDATES + 1):
-        reached = np.maximum(reached, (embedding[part] @ reference.T).max(axis=0, initial=0))
+        reached = np.maximum(reached, (space[part] @ reference.T).max(axis=0, initial=0))
     typicality = neighbors.similarity.mean(dim=1).numpy()
     candidates = _candidates(typicality, neighbors.index.numpy(), before, n)
-    similarity, typical4 = embedding[candidates] @ reference.T, typicality[candidates].clip(0) ** 4
+    similarity, typical4 = space[candidates] @ reference.T, typicality[candidates].clip(0) ** 4
     chosen: list[int] = []
     for _ in range(n):
         gains = (np.maximum(similarity - reached, 0) @ worth) * typical4
@@ -117,13 +117,6 @@ def _candidates(typicality: np.ndarray, index: np.ndarray, before: np.ndarray, n
     order = np.lexsort((-typicality, ~peak))
     order = order[free[order]]
     return order[: max(n, min(CANDIDATES, int((peak & free).sum())))]
-
-
-def _stands_for(embedding: np.ndarray, chosen: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """The number of images (n,) that are closer to each of those `chosen` than to any other of them and of those `before`."""
-    anchors = embedding[np.concatenate([chosen, before])]
-    nearest = np.concatenate([(part @ anchors.T).argmax(axis=1) for part in np.array_split(embedding, 20)])
-    return np.bincount(nearest, minlength=len(chosen))[: len(chosen)]
 
 
 @dataclass(frozen=True)
@@ -171,11 +164,7 @@ class Reach:
     def scores(self, kept: np.ndarray) -> np.ndarray:
         """The scores (N, C) of the C classes present, by the labels `kept` (indices below M) alone, as of graph.spread."""
         shares = (self.y_l[kept, None] == np.unique(self.y_l[kept])).astype(np.float32)
-        scores = np.maximum(self.columns[:, kept] @ (shares / shares.sum(axis=0)), 0) + 1e-12
-        for _ in range(50 if self.uniform_prior else 1):
-            scores /= scores.sum(axis=0) * scores.shape[1] / len(scores)
-            scores /= scores.sum(axis=1, keepdims=True)
-        return scores
+        return graph.balanced(self.columns[:, kept] @ (shares / shares.sum(axis=0)), uniform_prior=self.uniform_prior)
 
     def classes(self, kept: np.ndarray) -> np.ndarray:
         """The class (N,) of each image by the labels `kept` alone."""
@@ -189,22 +178,15 @@ class Reach:
 
 def reach(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, *, uniform_prior: bool = True, alpha: float = 0.999) -> Reach:
     """What each label brings to each image, by conjugate gradients for BLOCK labels at once."""
-    system = _system(neighbors, alpha)
+    system = graph.system(neighbors, alpha).astype(np.float32).tocsr()
     parts = [_solve(system, part.numpy()) for part in labeled.split(BLOCK)]
     return Reach(np.concatenate(parts, axis=1), labeled.numpy(), y_l.numpy(), uniform_prior)
 
 
 def reach_of_all(neighbors: Neighbors, y: Tensor, *, uniform_prior: bool = True, alpha: float = 0.999) -> Reach:
     """As `reach`, as if all images were labelled, for a few thousand of them: a dense matrix (N, N), inverted as a whole."""
-    columns = np.linalg.inv(_system(neighbors, alpha).toarray())
+    columns = np.linalg.inv(graph.system(neighbors, alpha).astype(np.float32).toarray())
     return Reach(columns, np.arange(len(y)), y.numpy(), uniform_prior)
-
-
-def _system(neighbors: Neighbors, alpha: float) -> sparse.csr_matrix:
-    """I − αS (N, N), float32, where S is the normalised adjacency of the graph."""
-    weights = adjacency(neighbors)
-    scale = sparse.diags(1 / np.sqrt(np.maximum(weights.sum(axis=1).A1, 1e-12)))
-    return (sparse.identity(len(neighbors.index)) - alpha * (scale @ weights @ scale)).astype(np.float32).tocsr()
 
 
 def _solve(system: sparse.csr_matrix, images: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .clusters import spectrum
+from .clusters import embedding
 from .datasets.checks import check_n_labels
-from .graph import Neighbors, adjacency
+from .graph import Neighbors
 
 REFERENCE = 6000  # images, at most, that are to be stood for: a random half of all, another for another seed
 CANDIDATES = 3000  # images, at most, of which the next one is the best
@@ -36,28 +36,32 @@ def typical(neighbors: Neighbors, n: int, seed: int, labeled: Tensor | None = No
     """
     labeled = torch.empty(0, dtype=torch.int64) if labeled is None else labeled
     check_n_labels(n, len(neighbors.index) - len(labeled))
-    embedding, typicality = spectrum(adjacency(neighbors)).embedding, neighbors.similarity.mean(dim=1).numpy()
+    space, typicality = embedding(neighbors), neighbors.similarity.mean(dim=1).numpy()
     before = labeled.numpy()
-    chosen = _herd(embedding, neighbors, typicality, n, seed, before)
+    chosen = _herd(space, neighbors, typicality, n, seed, before)
     if not len(before) and 1 < n <= FEW:
-        chosen = _medoids(embedding, typicality, chosen)
+        chosen = _medoids(space, typicality, chosen)
         if len(chosen) < n:  # many images are the same
-            chosen = np.concatenate([chosen, _herd(embedding, neighbors, typicality, n - len(chosen), seed, chosen)])
-    nearest = np.concatenate([(part @ embedding[[*chosen, *before]].T).argmax(axis=1) for part in np.array_split(embedding, 20)])
-    stands_for = np.bincount(nearest, minlength=n)[:n]
-    return Selection(torch.from_numpy(chosen), torch.from_numpy(stands_for), torch.from_numpy(typicality[chosen]))
+            chosen = np.concatenate([chosen, _herd(space, neighbors, typicality, n - len(chosen), seed, chosen)])
+    stands_for = torch.from_numpy(represented(space, chosen, before))
+    return Selection(torch.from_numpy(chosen), stands_for, torch.from_numpy(typicality[chosen]))
 
 
-def _herd(
-    embedding: np.ndarray, neighbors: Neighbors, typicality: np.ndarray, n: int, seed: int, before: np.ndarray
-) -> np.ndarray:
+def represented(space: np.ndarray, chosen: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The number of images (n,) that are closer to each of those `chosen` than to any other of them and of those `before`."""
+    anchors = space[np.concatenate([chosen, before])]
+    nearest = np.concatenate([(part @ anchors.T).argmax(axis=1) for part in np.array_split(space, 20)])
+    return np.bincount(nearest, minlength=len(chosen))[: len(chosen)]
+
+
+def _herd(space: np.ndarray, neighbors: Neighbors, typicality: np.ndarray, n: int, seed: int, before: np.ndarray) -> np.ndarray:
     """The indices (n,) of the images that, one after the other, raise most the similarity to those selected `before`."""
-    order = np.random.default_rng([seed, 2]).permutation(len(embedding))
-    reference = embedding[order[: min(REFERENCE, (len(order) + 1) // 2)]]
+    order = np.random.default_rng([seed, 2]).permutation(len(space))
+    reference = space[order[: min(REFERENCE, (len(order) + 1) // 2)]]
     weight = (typicality.clip(0) ** 4).astype(np.float32)
 
     def kernel(candidates: np.ndarray) -> np.ndarray:
-        return (reference @ embedding[candidates].T).clip(0) * weight[candidates]
+        return (reference @ space[candidates].T).clip(0) * weight[candidates]
 
     reached = np.zeros(len(reference), np.float32)
     for part in np.array_split(before, len(before) // CANDIDATES + 1):
@@ -95,13 +99,13 @@ def _candidates(neighbors: Neighbors, typicality: np.ndarray, before: np.ndarray
             yield group[start : start + CANDIDATES]
 
 
-def _medoids(embedding: np.ndarray, typicality: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def _medoids(space: np.ndarray, typicality: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """The most typical image of each cluster of a k-means clustering that begins at the images `seeds`, the largest first."""
     from sklearn.cluster import KMeans  # imported late: it costs a second, and most runs do not need it
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):  # the same for any number of threads
-        cluster = KMeans(len(seeds), init=embedding[seeds], n_init=1).fit_predict(embedding)
+        cluster = KMeans(len(seeds), init=space[seeds], n_init=1).fit_predict(space)
     members = [np.flatnonzero(cluster == c) for c in range(len(seeds))]
     members = sorted((each for each in members if len(each)), key=len, reverse=True)
     return np.array([each[typicality[each].argmax()] for each in members], dtype=np.int64)

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ssl_core import data, experiment, graph, selection
-from ssl_core.data import Images, Task
+from ssl_core.data import Images
 from ssl_core.datasets import describe, tables
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores, lock
@@ -175,11 +175,11 @@ def measure(cell: Cell) -> dict[str, object]:
     start = time.perf_counter()
     images, neighbors, _ = read_set(cell.data)
     labeled = selected(cell.data, cell.strategy, cell.seed)[: cell.n_labels]
-    scores = spread(cell, images, neighbors, labeled)
     if cell.measure == "spreading":
+        scores = spread(cell, images, neighbors, labeled)
         accuracy, n = (scores.argmax(dim=1) == images.y).double().mean().item(), len(images.y)
     else:
-        accuracy, n = trained(cell, images, labeled, scores), len(images.y_test)
+        accuracy, n = trained(cell, images, neighbors, labeled), len(images.y_test)
     found = {"accuracy": f"{accuracy:.6f}", "images": n, "classes": len(images.y[labeled].unique())}
     return asdict(cell) | found | {"seconds": f"{time.perf_counter() - start:.1f}", "key": key(cell)}
 
@@ -190,14 +190,10 @@ def spread(cell: Cell, images: Images, neighbors: Neighbors, labeled: Tensor) ->
     return graph.spread(neighbors, labeled, images.y[labeled], len(images.classes), uniform_prior=uniform_prior)
 
 
-def trained(cell: Cell, images: Images, labeled: Tensor, scores: Tensor) -> float:
+def trained(cell: Cell, images: Images, neighbors: Neighbors, labeled: Tensor) -> float:
     """The test accuracy of the network that the cell's recipe trains, as experiment.run does but for the labelled images."""
     recipe = cell.run.settings
-    parts = data.split(images.y, len(labeled), cell.seed, "typical", labeled)
-    task = Task(images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled], split=parts)
-    if recipe.pretraining:
-        candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
-        task = Task(task.x_l, task.y_l, task.x_u, candidates, graph.class_prior(scores), parts)
+    task = experiment.prepare(images, replace(cell.run.labeling, draw="typical"), recipe, neighbors, labeled)
     training = fit(experiment.network(images, cell.seed), task, recipe, cell.seed)
     return experiment.assess(images, task, training).trained.accuracy
 

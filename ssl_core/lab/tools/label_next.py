@@ -310,9 +310,10 @@ def labeled_sheet(images: Images, index: Tensor, title: str) -> Figure:
     return run_figures.images(images.x[first], images.class_names(images.y[first]), columns=10, title=title)
 
 
-def propagate(images: Images, neighbors: Neighbors, labeled: Tensor) -> Tensor:
+def propagate(images: Images, neighbors: Neighbors, labeled: Tensor, *, uniform_prior: bool = True) -> Tensor:
     """The class (N,) that label spreading gives each image, from the labels of the images `labeled`."""
-    return graph.spread(neighbors, labeled, images.y[labeled], len(images.classes)).argmax(dim=1)
+    scores = graph.spread(neighbors, labeled, images.y[labeled], len(images.classes), uniform_prior=uniform_prior)
+    return scores.argmax(dim=1)
 
 
 def accuracy(images: Images, predictions: Tensor) -> float:

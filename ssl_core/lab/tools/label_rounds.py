@@ -8,12 +8,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_core import data, graph, next_label
+from ssl_core import data, next_label
 from ssl_core.data import Images
 from ssl_core.datasets.checks import check_whole
 from ssl_core.graph import Neighbors
 
-from . import label_advice
+from . import label_advice, label_next
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def label(
 
 def _accuracy(images: Images, neighbors: Neighbors, labeled: Tensor, *, uniform_prior: bool) -> float:
     """The accuracy of label spreading on the training images that have a class, in per cent."""
-    scores = graph.spread(neighbors, labeled, images.y[labeled], len(images.classes), uniform_prior=uniform_prior)
-    return 100 * (scores.argmax(dim=1) == images.y)[images.y >= 0].float().mean().item()
+    return 100 * label_next.accuracy(images, label_next.propagate(images, neighbors, labeled, uniform_prior=uniform_prior))
 
 
 def curve(images: Images, neighbors: Neighbors, course: Course, n_seeds: int, *, uniform_prior: bool = True) -> Figure:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ssl_core import graph, next_label
-from ssl_core.clusters import spectrum
-from ssl_core.graph import Neighbors, adjacency
+from ssl_core.clusters import embedding
+from ssl_core.graph import Neighbors
 from ssl_core.next_label import Reach
 
 from ..studies import intervals
@@ -42,7 +42,7 @@ def part(name: str, neighbors: Neighbors, y: Tensor, size: int, seed: int, *, un
     features = neighbors.features[index].float()
     small = Neighbors(*graph.neighbors(features, neighbors.index.shape[1]), features)
     reach = next_label.reach_of_all(small, y[index], uniform_prior=uniform_prior)
-    return Part(name, small, y[index].numpy(), reach, spectrum(adjacency(small)).embedding)
+    return Part(name, small, y[index].numpy(), reach, embedding(small))
 
 
 def simulate(parts: Sequence[Part], n_users: int, seed: int) -> pd.DataFrame:
