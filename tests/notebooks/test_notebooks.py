@@ -176,9 +176,10 @@ def test_nbval_notices_a_cell_that_fails(outputs):
         (
             {"n_lables": 1000},
             "ValueError: unknown notebook parameter n_lables: must be one of data, device, draw, fold, folder, label_noise, "
-            "n_labels, recipe",
+            "n_clusters, n_labels, recipe",
         ),
-        ({"n_labels": 0}, "ValueError: n_labels=0: must be a whole number from 1 to 60000"),
+        ({"n_labels": -1}, "ValueError: n_labels=-1: must be a whole number from 0 to 60000"),
+        ({"n_labels": 0, "recipe": "published"}, "ValueError: n_labels=0: must be 1 or more for recipe='published', which needs"),
         ({"smoke": "true"}, "ValueError: smoke='true': must be True or False"),
         ({"folder": "/proc/nowhere"}, "ValueError: folder='/proc/nowhere': must be a folder that can be written to"),
         ({"device": "gpu"}, "ValueError: device='gpu': must be auto, cpu, or cuda where PyTorch finds a GPU"),

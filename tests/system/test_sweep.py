@@ -228,11 +228,11 @@ def test_unwritable_files_fail_one_run(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--labels", "0"), "sweep: n_labels=0: must be a whole number from 1 to 60000"),
-        (("--labels=-5",), "sweep: n_labels=-5: must be a whole number from 1 to 60000"),
-        (("--labels", "50 60001"), "sweep: n_labels=60001: must be a whole number from 1 to 60000"),
-        (("--labels", "many"), "sweep: n_labels='many': must be a whole number from 1 to 60000"),
-        (("--labels", "50.5"), "sweep: n_labels='50.5': must be a whole number from 1 to 60000"),
+        (("--labels", "0", "--recipes", "supervised"), "sweep: n_labels=0: must be 1 or more for recipe='supervised'"),
+        (("--labels=-5",), "sweep: n_labels=-5: must be a whole number from 0 to 60000"),
+        (("--labels", "50 60001"), "sweep: n_labels=60001: must be a whole number from 0 to 60000"),
+        (("--labels", "many"), "sweep: n_labels='many': must be a whole number from 0 to 60000"),
+        (("--labels", "50.5"), "sweep: n_labels='50.5': must be a whole number from 0 to 60000"),
         (("--labels", " "), "sweep: LABELS=' ': must be one value or more, separated by blanks"),
         (
             ("--recipes", "best bset"),

@@ -134,7 +134,7 @@ function render({ model, el }) {
     waiting = 0;
     panel.removeAttribute("aria-busy");
     progress.textContent = shown.progress;
-    file.textContent = `Answers go to ${shown.file}`;
+    file.textContent = file.title = `Answers go to ${shown.file}`;
     picture.hidden = !shown.picture;
     if (shown.picture) picture.src = shown.picture;
     picture.alt = shown.image ? `The image to label: ${shown.image}` : "";
