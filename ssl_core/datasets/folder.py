@@ -205,10 +205,10 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
         if len(labels[content]) > 1:
             usable[i] = False
             several = "two labels" if len(labels[content]) == 2 else f"{len(labels[content])} labels"
-            listing.skipped.append((file, f"the same image has {several}: {brief(sorted(labels[content]))}"))
+            listing.skip(file, f"the same image has {several}: {brief(sorted(labels[content]))}")
         elif i < len(listing.train) and content in tested:
             usable[i] = False
-            listing.skipped.append((file, "the same image is a test image"))
+            listing.skip(file, "the same image is a test image")
 
 
 def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray, is_test: np.ndarray | None) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ssl_core import data
-from ssl_core.datasets import copies, load
+from ssl_core.datasets import copies, describe, load
 from ssl_core.datasets.pixels import decode
 
 
@@ -153,3 +153,13 @@ def test_no_test_image_of_a_published_set_is_a_training_image(name):
     _, arrays = load(name)
     training = {picture.tobytes() for picture in arrays["x"]}
     assert sum(picture.tobytes() in training for picture in arrays["x_test"]) == 0
+
+
+def test_labels_of_several_lines_are_told_in_one(tmp_path):
+    one, other, third = np.random.default_rng(0).integers(0, 255, (3, 8, 8), np.uint8)
+    for name, pixels in {"1": one, "2": one, "3": other, "4": third}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text('file,label\n1.png,a\n2.png,"x\ny"\n3.png,a\n4.png,"x\ny"\n')
+    info = describe(str(tmp_path), tmp_path / "data", for_training=False)
+    reasons = {reason for file, reason in info.skipped if file in ("1.png", "2.png")}
+    assert len(reasons) == 1 and "the same image has two labels: a, x" in min(reasons) and "\n" not in min(reasons)
