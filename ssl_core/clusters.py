@@ -57,9 +57,14 @@ def spectrum(weights: sparse.csr_matrix, dimensions: int = DIMENSIONS) -> Spectr
 
 
 @lru_cache(maxsize=1)
+def leading(neighbors: Neighbors) -> Spectrum:
+    """The spectrum of the graph; that of the last graph is kept, since each round of labels needs it."""
+    return spectrum(adjacency(neighbors))
+
+
 def embedding(neighbors: Neighbors) -> np.ndarray:
-    """The embedding (N, D) of the graph, see Spectrum; that of the last graph is kept, since each round of labels needs it."""
-    return spectrum(adjacency(neighbors)).embedding
+    """The embedding (N, D) of the graph, see Spectrum."""
+    return leading(neighbors).embedding
 
 
 @dataclass(frozen=True)

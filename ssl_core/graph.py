@@ -25,6 +25,7 @@ from .recipes import Pretraining, half_cosine
 # among digits well below.
 OUT_OF_DISTRIBUTION = 0.25
 BLOCK = 2000  # images that are compared with as many others at a time
+COLUMNS = 50  # right-hand sides that are solved at once: 12 MB each time for 60,000 images
 
 
 @dataclass(frozen=True, eq=False)  # one is equal to itself alone: what follows from it can be cached
@@ -190,6 +191,36 @@ def normalized(weights: sparse.csr_matrix) -> sparse.csr_matrix:
 def system(neighbors: Neighbors, alpha: float) -> sparse.spmatrix:
     """I − αS (N, N), where S is the normalised adjacency of the graph."""
     return sparse.identity(len(neighbors.index)) - alpha * normalized(adjacency(neighbors))
+
+
+def solve(matrix: sparse.csr_matrix, sources: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """The solutions (N, B), float32, of the system of that matrix for each of the columns of `sources` (N, B).
+
+    Conjugate gradients for COLUMNS at once, each to a residual of 1e-4 of its source, in at most 60 steps: a tenth of the time
+    of one by one. They begin at `start` (N, B), or at 0.
+    """
+    solutions = np.zeros_like(sources) if start is None else start
+    for i in range(0, sources.shape[1], COLUMNS):
+        part = slice(i, i + COLUMNS)
+        enough = 1e-8 * (sources[:, part] ** 2).sum(axis=0)
+        residual = sources[:, part] - matrix @ solutions[:, part] if start is not None else sources[:, part].copy()
+        solutions[:, part] += _solve_together(matrix, residual, enough)
+    return solutions
+
+
+def _solve_together(matrix: sparse.csr_matrix, residual: np.ndarray, enough: np.ndarray) -> np.ndarray:
+    """What solves the system for the columns of `residual` (N, B), which is overwritten, until their squares are `enough`."""
+    x, direction, squares = np.zeros_like(residual), residual.copy(), (residual**2).sum(axis=0)
+    for _ in range(60):
+        image = matrix @ direction
+        step = squares / np.maximum((direction * image).sum(axis=0), 1e-30)
+        x += step * direction
+        residual -= step * image
+        before, squares = squares, (residual**2).sum(axis=0)
+        if (squares < enough).all():
+            break
+        direction = residual + squares / np.maximum(before, 1e-30) * direction
+    return x
 
 
 def class_prior(scores: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from . import graph
@@ -23,7 +22,6 @@ CANDIDATES = 4000  # images, at most, of which the next one is the best
 # between, and the mean (simulated on random parts of MNIST and Fashion-MNIST; `label_users.py` does it again).
 GAIN = (-0.2, 0.06, 0.8)
 RESOLUTION = 0.05  # points that are added to the upper limit: a round that changed nothing may be followed by one that does
-BLOCK = 50  # labels whose columns are solved at once: 12 MB of each vector for 60,000 images
 TRIES = 20  # of labels taken away at random
 CERTAIN = 0.1  # the weight of an image whose class is certain, relative to one between two classes
 
@@ -177,33 +175,17 @@ class Reach:
 
 
 def reach(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, *, uniform_prior: bool = True, alpha: float = 0.999) -> Reach:
-    """What each label brings to each image, by conjugate gradients for BLOCK labels at once."""
+    """What each label brings to each image."""
     system = graph.system(neighbors, alpha).astype(np.float32).tocsr()
-    parts = [_solve(system, part.numpy()) for part in labeled.split(BLOCK)]
-    return Reach(np.concatenate(parts, axis=1), labeled.numpy(), y_l.numpy(), uniform_prior)
+    sources = np.zeros((len(neighbors.index), len(labeled)), np.float32)
+    sources[labeled.numpy(), np.arange(len(labeled))] = 1
+    return Reach(graph.solve(system, sources), labeled.numpy(), y_l.numpy(), uniform_prior)
 
 
 def reach_of_all(neighbors: Neighbors, y: Tensor, *, uniform_prior: bool = True, alpha: float = 0.999) -> Reach:
     """As `reach`, as if all images were labelled, for a few thousand of them: a dense matrix (N, N), inverted as a whole."""
     columns = np.linalg.inv(graph.system(neighbors, alpha).astype(np.float32).toarray())
     return Reach(columns, np.arange(len(y)), y.numpy(), uniform_prior)
-
-
-def _solve(system: sparse.csr_matrix, images: np.ndarray) -> np.ndarray:
-    """The columns (N, B) of the inverse of `system` that belong to `images` (B,)."""
-    residual = np.zeros((system.shape[0], len(images)), np.float32)
-    residual[images, np.arange(len(images))] = 1
-    x, direction, squares = np.zeros_like(residual), residual.copy(), np.ones(len(images), np.float32)
-    for _ in range(60):
-        image = system @ direction
-        step = squares / np.maximum((direction * image).sum(axis=0), 1e-30)
-        x += step * direction
-        residual -= step * image
-        before, squares = squares, (residual**2).sum(axis=0)
-        if squares.max() < 1e-8:
-            break
-        direction = residual + squares / np.maximum(before, 1e-30) * direction
-    return x
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""Which of the given labels are wrong: those that the other labels contradict, as they spread over the graph of neighbours.
+
+Each label is scored by label spreading from the others alone. A model of how labels go wrong then weighs both: the true class t
+of an image is as probable as its scores, sharpened, say; and the label y is given to class t with probability T[t, y], as in
+Dawid & Skene 1979, with one rater, and in Patrini et al. 2017. How sharp the scores of this graph are, and T, are those under
+which the labels are most probable. The labels that are probably wrong then count less, and all is done once more.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import graph
+from .clusters import ALPHA, leading
+from .graph import Neighbors
+
+FOLDS = 10  # of the labels of each class: none is scored by itself, or by the others of its fold
+ROUNDS = 3
+SHARPNESS = 2.0 ** np.arange(-1, 8.5, 0.5)  # powers of the scores that are tried
+UNREACHED = 0.5  # of a class's share of the label mass of the median image: as much speaks for each class in any case
+PSEUDO_LABELS = 100  # of each class that are wrong as often as all labels together: what one class alone says is damped
+STEPS = 30  # of expectation maximisation
+RESAMPLES = 50  # of the labels, for the interval of how many are wrong
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """What the other labels say of each of M labels."""
+
+    p: Tensor  # (M, C), the probability of each class to be the true one, the label itself considered
+    y_l: Tensor  # (M,), the labels
+    checked: Tensor  # (M,), whether the label could be cross-checked: only if another one of its class speaks for the class
+    confusion: Tensor  # (C, C), how often (row) a class is given each label (column)
+    n_wrong: float  # the expected number of wrong labels
+    low: float  # to `high` in nine of ten resamples
+    high: float
+
+    @property
+    def p_wrong(self) -> Tensor:
+        """The probability (M,) that the label is wrong; 0 where it could not be checked."""
+        return (1 - self.p.gather(1, self.y_l[:, None])[:, 0]).clamp(min=0) * self.checked
+
+    @property
+    def suspect(self) -> Tensor:
+        """Whether each label is more probably wrong than right (M,)."""
+        return self.p_wrong > 0.5
+
+    @property
+    def suggested(self) -> Tensor:
+        """The most probable class (M,)."""
+        return self.p.argmax(dim=1)
+
+
+def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *, uniform_prior: bool = True) -> LabelCheck:
+    """Which of the labels `y_l` (M,) of the images `labeled` (M,) the others contradict: a pure function of the arguments.
+
+    The scores are those of graph.spread with the same `uniform_prior`. The label of a class that has no other
+    can't be checked, and is believed.
+    """
+    y = y_l.numpy()
+    spreading = _Spreading(neighbors, (labeled.numpy(), y), n_classes, uniform_prior=uniform_prior)
+    weights = np.ones(len(y), np.float32)
+    for _ in range(ROUNDS):
+        scores, checked = spreading.scores(weights)
+        model = _fit(scores[checked], y[checked])
+        p = model.posterior(scores, y)
+        wrong = np.where(checked, 1 - p[np.arange(len(y)), y], 0)
+        weights = np.where(wrong < 0.98, 1 - wrong, 0).astype(np.float32)
+    low, high = _interval(model, scores[checked], y[checked])
+    confusion = torch.from_numpy(model.confusion).float()
+    return LabelCheck(torch.from_numpy(p).float(), y_l, torch.from_numpy(checked), confusion, float(wrong.sum()), low, high)
+
+
+class _Spreading:
+    """Label spreading from all labels but those of one fold, for each fold, in one go: it is linear in the labels."""
+
+    def __init__(self, neighbors: Neighbors, labels: tuple[np.ndarray, np.ndarray], n_classes: int, *, uniform_prior: bool):
+        self.system = graph.system(neighbors, ALPHA).astype(np.float32).tocsr()
+        spectrum = leading(neighbors)
+        self.vectors = spectrum.vectors.astype(np.float32)
+        self.inverse = (1 / (1 - ALPHA * spectrum.values.clip(0, 1))).astype(np.float32)
+        (self.labeled, self.y), self.n_classes, self.uniform_prior = labels, n_classes, uniform_prior
+        self.fold = np.zeros(len(self.y), np.int64)  # the labels of each class are dealt out to the folds in turn
+        for c in np.unique(self.y):
+            members = np.flatnonzero(self.y == c)
+            self.fold[members] = np.arange(len(members)) % FOLDS
+
+    def scores(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What reaches each label of all others (M, C), 1 in all for the median image; and whether it can be checked (M,).
+
+        Each label counts by its weight in `weights` (M,). The classes are balanced as graph.spread balances them.
+        """
+        part, n = self.y * FOLDS + self.fold, self.n_classes * FOLDS
+        sums = np.bincount(part, weights, n).reshape(self.n_classes, FOLDS)
+        parts = np.flatnonzero(sums.ravel() > 0)
+        mass = self._solve(parts, part, weights)
+        by_part = np.zeros((len(self.y), n))
+        by_part[:, parts] = mass[self.labeled]
+        by_fold = by_part.reshape(len(self.y), self.n_classes, FOLDS)
+        rows = np.arange(len(self.y))
+        others = sums.sum(axis=1) - sums[:, self.fold].T  # (M, C), the weight of the labels of each class in other folds
+        reached = by_fold.sum(axis=2) - by_fold[rows, :, self.fold]
+        scores = np.where(others > 0, reached / np.maximum(others, 1e-12), 0).clip(0)
+        scale = self._class_scale(parts // FOLDS, mass, sums.sum(axis=1))
+        return scores * scale, others[rows, self.y] > 1e-6
+
+    def _solve(self, parts: np.ndarray, part: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """What the labels of each of `parts` (P,) bring to each image (N, P)."""
+        sources = np.zeros((self.system.shape[0], len(parts)), np.float32)
+        given = weights > 0
+        sources[self.labeled[given], np.searchsorted(parts, part[given])] = weights[given]
+        # The part of the solution in the space of the leading eigenvectors is known; the rest needs a fifth of the steps.
+        start = self.vectors @ (self.inverse[:, None] * (self.vectors.T @ sources))
+        return graph.solve(self.system, sources, start)
+
+    def _class_scale(self, classes: np.ndarray, mass: np.ndarray, sums: np.ndarray) -> np.ndarray:
+        """The factor (C,) of each class that balances what all labels bring, (N, P), and brings 1 to the median image."""
+        present = np.flatnonzero(sums > 0)
+        whole = np.stack([mass[:, classes == c].sum(axis=1) / sums[c] for c in present], axis=1).clip(0) + 1e-12
+        scale = np.ones(len(present))
+        for _ in range(50 if self.uniform_prior else 1):
+            rows = whole * scale
+            rows /= rows.sum(axis=1, keepdims=True)
+            scale /= rows.sum(axis=0) * len(present) / len(rows)
+        factors = np.zeros(self.n_classes)
+        factors[present] = scale / np.median(whole @ scale)
+        return factors
+
+
+@dataclass(frozen=True)
+class _Model:
+    """How labels are given: the power of the scores that makes them probabilities, and the confusion (C, C) of classes."""
+
+    sharpness: float
+    confusion: np.ndarray
+
+    def posterior(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The probability (M, C) of each class, from the scores (M, C) and the labels `y` (M,)."""
+        joint = _prior(scores, self.sharpness) * self.confusion[:, y].T
+        return joint / joint.sum(axis=1, keepdims=True).clip(1e-300)
+
+
+def _fit(scores: np.ndarray, y: np.ndarray) -> _Model:
+    """The model under which labels `y` (M,) with these scores (M, C) are most probable, of each sharpness the best confusion."""
+    models = [_Model(sharpness, _confusion(_prior(scores, sharpness), y)) for sharpness in SHARPNESS]
+    return max(models, key=lambda model: _evidence(model, scores, y))
+
+
+def _prior(scores: np.ndarray, sharpness: float) -> np.ndarray:
+    """The probability (M, C) of each class by the scores (M, C) of the other labels alone."""
+    logarithm = sharpness * np.log(scores + UNREACHED / scores.shape[1])
+    p = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def _confusion(prior: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How often each class (row) is given each label (column), by expectation maximisation from one label in ten wrong.
+
+    To the labels of each class are added PSEUDO_LABELS that are wrong as often as all are, in favour of no class.
+    """
+    n_classes = prior.shape[1]
+    given = np.eye(n_classes)[y]
+    confusion = _even(0.1, n_classes)
+    for _ in range(STEPS):
+        joint = prior * confusion[:, y].T
+        counts = (joint / joint.sum(axis=1, keepdims=True).clip(1e-300)).T @ given
+        wrong = 1 - np.trace(counts) / max(counts.sum(), 1)
+        counts += PSEUDO_LABELS * _even(min(max(wrong, 1e-4), 0.9), n_classes)
+        confusion = counts / counts.sum(axis=1, keepdims=True)
+    return confusion
+
+
+def _even(wrong: float, n_classes: int) -> np.ndarray:
+    """The confusion (C, C) where the fraction `wrong` of the labels of each class is that of another, all alike."""
+    confusion = np.full((n_classes, n_classes), wrong / max(n_classes - 1, 1))
+    np.fill_diagonal(confusion, 1 - wrong if n_classes > 1 else 1)
+    return confusion
+
+
+def _evidence(model: _Model, scores: np.ndarray, y: np.ndarray) -> float:
+    """The logarithm of the probability of the labels `y` (M,) under the model, pseudo-labels included."""
+    prior = _prior(scores, model.sharpness)
+    wrong = 1 - np.trace(model.confusion) / len(model.confusion)
+    even = _even(min(max(wrong, 1e-4), 0.9), len(model.confusion))
+    likelihood = (prior * model.confusion[:, y].T).sum(axis=1)
+    pseudo = PSEUDO_LABELS * (even * np.log(model.confusion / even)).sum()
+    return float(np.log(likelihood.clip(1e-300)).sum() + pseudo)
+
+
+def _interval(model: _Model, scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """How many labels are wrong in nine of ten resamples of the labels, and of which these are."""
+    random, prior, counts = np.random.default_rng(0), _prior(scores, model.sharpness), []
+    for _ in range(RESAMPLES):
+        rows = random.integers(0, len(y), len(y))
+        p = _Model(model.sharpness, _confusion(prior[rows], y[rows])).posterior(scores, y)
+        counts.append((random.random(len(y)) < 1 - p[np.arange(len(y)), y]).sum())
+    low, high = np.quantile(counts, [0.05, 0.95])
+    return float(low), float(high)
