@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-VARIABLES := LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH LAB TORCH PYTHON
+VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH LAB TORCH PYTHON
 # Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
 FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
 $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
@@ -8,6 +8,7 @@ $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
 LABELS  = 6000 2000 1000 500 250 50
 RECIPES = supervised published best
 SEEDS   = 0
+WRONG_LABELS = 0
 CLUSTERS =
 DATA    = mnist
 DRAW    = random
@@ -40,7 +41,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH
+export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH
 
 # The code of this folder, read as UTF-8; nothing of another Python or another project.
 export PYTHONPATH := $(CURDIR)
@@ -67,13 +68,14 @@ help:  ## this list
 	@echo
 	@echo '  variables of make sweep, with their values now:'
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
+	@echo "    WRONG_LABELS=\"$$WRONG_LABELS\" (the fractions of labels to replace by other classes, to see what they cost)"
 	@echo "    CLUSTERS=$${CLUSTERS:-one a class} (with LABELS=0, which needs no label)"
 	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
 
 setup: $(READY)  ## make .venv and fetch MNIST; TORCH=cpu takes PyTorch's smaller build without CUDA
 
 sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
-	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --clusters "$$CLUSTERS" --outputs "$$OUTPUTS"
+	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --label-noise "$$WRONG_LABELS" --clusters "$$CLUSTERS" --outputs "$$OUTPUTS"
 
 results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
 	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Generator, Tensor
 from . import datasets
 from .datasets import MEAN, STD
 from .datasets.checks import FOLDS, check_draw, check_n_labels, check_seed
+
+if TYPE_CHECKING:
+    from .label_errors import LabelCheck
 
 BACKGROUND = -MEAN / STD  # a black pixel of MNIST, normalised
 
@@ -61,6 +65,7 @@ class Task:
     held_out: Tensor | None = None  # (H,), indices of the labelled images of a withheld fold
     y_held_out: Tensor | None = None  # (H,), their classes, label noise included
     n_clusters: int = 0  # of a task without labels: classes are clusters, and its labelled images stand for one each
+    check: "LabelCheck | None" = None  # of a recipe that checks labels: all of them, also those that it left out
 
     def to(self, device: torch.device) -> "Task":
         """The task with the tensors that training uses on `device`."""
@@ -116,9 +121,13 @@ def withhold_fold(split: Split, fold: int) -> tuple[Split, Tensor]:
 
     Images whose label is held back join the unlabelled set.
     """
-    kept = torch.arange(len(split.labeled)) % FOLDS != fold - 1
-    held_out = split.labeled[~kept]
-    return Split(split.labeled[kept], torch.cat([split.unlabeled, held_out])), held_out
+    return leave_out(split, torch.arange(len(split.labeled)) % FOLDS == fold - 1)
+
+
+def leave_out(split: Split, mask: Tensor) -> tuple[Split, Tensor]:
+    """The split in which the labelled images of the `mask` (M,) are unlabelled; and their indices, int64."""
+    out = split.labeled[mask]
+    return Split(split.labeled[~mask], torch.cat([split.unlabeled, out])), out
 
 
 def corrupt_labels(y_l: Tensor, label_noise: float, seed: int, n_classes: int) -> Tensor:

@@ -1,7 +1,7 @@
 """One experiment: from images, labels and a recipe to the task that is trained, and from the trained network to its result.
 
-This is the one place for the sequence: selection of the labelled images, label noise, withheld fold, graph, candidates, network,
-training, evaluation. `run` does all of it; notebooks and tools call its parts to show or to watch them.
+This is the one place for the sequence: selection of the labelled images, label noise, withheld fold, check of the labels, graph,
+candidates, network, training, evaluation. `run` does all of it; notebooks and tools call its parts to show or to watch them.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import clusters, graph, selection
+from . import clusters, graph, label_errors, selection
 from .checkpoint import Checkpoint
 from .clusters import Clustering
-from .data import Images, Task, corrupt_labels, split, withhold_fold
+from .data import Images, Task, corrupt_labels, leave_out, split, withhold_fold
 from .datasets.checks import check_draw, check_fold, check_label_noise, check_n_clusters, check_n_labels, check_seed
 from .graph import Neighbors
 from .model import Net, init_net
@@ -51,6 +51,8 @@ def prepare(
 ) -> Task:
     """The task: labelled and unlabelled images, and, for a recipe with a graph, candidates and class prior.
 
+    A recipe that checks labels leaves out those that the others contradict: their images are unlabelled then.
+
     `typical` are the indices of the images to label with the draw `typical`; by default selection.typical selects them.
     `neighbors` is the graph of the training images. Without labels, the image that stands for a cluster is given the cluster's
     number as its class. Raises ValueError if `neighbors` is None and `recipe` or the draw needs it, if there are fewer labels
@@ -72,13 +74,17 @@ def prepare(
     parts = split(y, n, seed, draw, typical)
     y[parts.labeled] = corrupt_labels(y[parts.labeled], labeling.label_noise, seed, n_classes)
     parts, held_out = withhold_fold(parts, labeling.fold) if labeling.fold else (parts, parts.labeled[:0])
-    y_l, candidates, prior = y[parts.labeled], None, None
+    check, candidates, prior = None, None, None
+    if neighbors and recipe.check_labels and not n_clusters:
+        check = label_errors.check(neighbors, parts.labeled, y[parts.labeled], n_classes, uniform_prior=recipe.uniform_prior)
+        parts, _ = leave_out(parts, check.left_out)
+    y_l = y[parts.labeled]
     if neighbors and recipe.pretraining:
         scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior)
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)
     x_l, x_u = images.x[parts.labeled], images.x[parts.unlabeled]
-    return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out], n_clusters)
+    return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out], n_clusters, check)
 
 
 def check_recipe(recipe: Recipe, n_labels: int) -> None:

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from . import graph
-from .clusters import ALPHA, leading
+from .clusters import leading
 from .graph import Neighbors
 
+ALPHA = 0.99  # of label spreading; at 0.999, as candidates are found, labels far away drown those near by
 FOLDS = 10  # of the labels of each class: none is scored by itself, or by the others of its fold
 ROUNDS = 3
-SHARPNESS = 2.0 ** np.arange(-1, 8.5, 0.5)  # powers of the scores that are tried
+SHARPNESS = 2.0 ** np.arange(-1, 5.5, 0.5)  # powers of the scores that are tried
+WRONG = np.array([1e-4, *np.geomspace(0.003, 0.7, 25)])  # fractions of wrong labels that are tried
 UNREACHED = 0.5  # of a class's share of the label mass of the median image: as much speaks for each class in any case
-PSEUDO_LABELS = 100  # of each class that are wrong as often as all labels together: what one class alone says is damped
+PSEUDO_LABELS = 30  # of each class that are wrong as often as all labels together: what one class alone says is damped
+LEFT_OUT = 0.7  # least probability: a right label at the border of two classes teaches more than a wrong one spoils
 STEPS = 30  # of expectation maximisation
 RESAMPLES = 50  # of the labels, for the interval of how many are wrong
 
@@ -29,6 +32,7 @@ RESAMPLES = 50  # of the labels, for the interval of how many are wrong
 class LabelCheck:
     """What the other labels say of each of M labels."""
 
+    labeled: Tensor  # (M,), indices of the images
     p: Tensor  # (M, C), the probability of each class to be the true one, the label itself considered
     y_l: Tensor  # (M,), the labels
     checked: Tensor  # (M,), whether the label could be cross-checked: only if another one of its class speaks for the class
@@ -44,8 +48,18 @@ class LabelCheck:
 
     @property
     def suspect(self) -> Tensor:
-        """Whether each label is more probably wrong than right (M,)."""
-        return self.p_wrong > 0.5
+        """Whether each label is more probably wrong than right (M,), and another class is more probable."""
+        return (self.p_wrong > 0.5) & (self.suggested != self.y_l)
+
+    @property
+    def left_out(self) -> Tensor:
+        """Whether training does without each label (M,): it is wrong with more than LEFT_OUT. Each class keeps a label."""
+        out = self.suspect & (self.p_wrong > LEFT_OUT)
+        believed = self.y_l[~out]
+        lost = [c for c in self.y_l.unique().tolist() if c not in believed]
+        kept = [int(self.p_wrong.where(self.y_l == c, torch.tensor(2.0)).argmin()) for c in lost]
+        out[kept] = False
+        return out
 
     @property
     def suggested(self) -> Tensor:
@@ -64,13 +78,19 @@ def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *,
     weights = np.ones(len(y), np.float32)
     for _ in range(ROUNDS):
         scores, checked = spreading.scores(weights)
+        if not checked.any():
+            return LabelCheck(
+                labeled, torch.eye(n_classes)[y_l], y_l, torch.from_numpy(checked), torch.eye(n_classes), 0.0, 0.0, 0.0
+            )
         model = _fit(scores[checked], y[checked])
         p = model.posterior(scores, y)
         wrong = np.where(checked, 1 - p[np.arange(len(y)), y], 0)
         weights = np.where(wrong < 0.98, 1 - wrong, 0).astype(np.float32)
     low, high = _interval(model, scores[checked], y[checked])
     confusion = torch.from_numpy(model.confusion).float()
-    return LabelCheck(torch.from_numpy(p).float(), y_l, torch.from_numpy(checked), confusion, float(wrong.sum()), low, high)
+    return LabelCheck(
+        labeled, torch.from_numpy(p).float(), y_l, torch.from_numpy(checked), confusion, float(wrong.sum()), low, high
+    )
 
 
 class _Spreading:
@@ -94,38 +114,36 @@ class _Spreading:
         """
         part, n = self.y * FOLDS + self.fold, self.n_classes * FOLDS
         sums = np.bincount(part, weights, n).reshape(self.n_classes, FOLDS)
-        parts = np.flatnonzero(sums.ravel() > 0)
-        mass = self._solve(parts, part, weights)
-        by_part = np.zeros((len(self.y), n))
-        by_part[:, parts] = mass[self.labeled]
-        by_fold = by_part.reshape(len(self.y), self.n_classes, FOLDS)
-        rows = np.arange(len(self.y))
+        by_part, whole = np.zeros((len(self.y), n)), np.zeros((self.system.shape[0], self.n_classes))
+        for c in np.flatnonzero(sums.sum(axis=1) > 0):
+            parts = c * FOLDS + np.flatnonzero(sums[c] > 0)
+            mass = self._solve(parts, part, weights)
+            by_part[:, parts], whole[:, c] = mass[self.labeled], mass.sum(axis=1) / sums[c].sum()
+        rows, by_fold = np.arange(len(self.y)), by_part.reshape(len(self.y), self.n_classes, FOLDS)
         others = sums.sum(axis=1) - sums[:, self.fold].T  # (M, C), the weight of the labels of each class in other folds
         reached = by_fold.sum(axis=2) - by_fold[rows, :, self.fold]
         scores = np.where(others > 0, reached / np.maximum(others, 1e-12), 0).clip(0)
-        scale = self._class_scale(parts // FOLDS, mass, sums.sum(axis=1))
-        return scores * scale, others[rows, self.y] > 1e-6
+        return scores * self._class_scale(whole), others[rows, self.y] > 1e-6
 
     def _solve(self, parts: np.ndarray, part: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """What the labels of each of `parts` (P,) bring to each image (N, P)."""
         sources = np.zeros((self.system.shape[0], len(parts)), np.float32)
-        given = weights > 0
+        given = (weights > 0) & np.isin(part, parts)
         sources[self.labeled[given], np.searchsorted(parts, part[given])] = weights[given]
         # The part of the solution in the space of the leading eigenvectors is known; the rest needs a fifth of the steps.
         start = self.vectors @ (self.inverse[:, None] * (self.vectors.T @ sources))
         return graph.solve(self.system, sources, start)
 
-    def _class_scale(self, classes: np.ndarray, mass: np.ndarray, sums: np.ndarray) -> np.ndarray:
-        """The factor (C,) of each class that balances what all labels bring, (N, P), and brings 1 to the median image."""
-        present = np.flatnonzero(sums > 0)
-        whole = np.stack([mass[:, classes == c].sum(axis=1) / sums[c] for c in present], axis=1).clip(0) + 1e-12
-        scale = np.ones(len(present))
+    def _class_scale(self, whole: np.ndarray) -> np.ndarray:
+        """The factor (C,) of each class that balances what all labels bring, (N, C), and brings 1 to the median image."""
+        present = np.flatnonzero(whole.any(axis=0))
+        mass, scale = whole[:, present].clip(0) + 1e-12, np.ones(len(present))
         for _ in range(50 if self.uniform_prior else 1):
-            rows = whole * scale
+            rows = mass * scale
             rows /= rows.sum(axis=1, keepdims=True)
             scale /= rows.sum(axis=0) * len(present) / len(rows)
         factors = np.zeros(self.n_classes)
-        factors[present] = scale / np.median(whole @ scale)
+        factors[present] = scale / np.median(mass @ scale)
         return factors
 
 
@@ -143,9 +161,19 @@ class _Model:
 
 
 def _fit(scores: np.ndarray, y: np.ndarray) -> _Model:
-    """The model under which labels `y` (M,) with these scores (M, C) are most probable, of each sharpness the best confusion."""
-    models = [_Model(sharpness, _confusion(_prior(scores, sharpness), y)) for sharpness in SHARPNESS]
-    return max(models, key=lambda model: _evidence(model, scores, y))
+    """The model that suits the labels `y` (M,) with these scores (M, C).
+
+    Its sharpness is that under which they are most probable if all classes are confused alike: a graph that does not tell two
+    classes apart makes the scores less sharp, and does not pass for a confusion of labels.
+    """
+    others, rows = max(scores.shape[1] - 1, 1), np.arange(len(y))
+
+    def evidence(sharpness: float) -> float:
+        right = _prior(scores, sharpness)[rows, y, None]
+        return float(np.log((1 - WRONG) * right + WRONG * (1 - right) / others).sum(axis=0).max())
+
+    sharpness = max(SHARPNESS, key=evidence)
+    return _Model(sharpness, _confusion(_prior(scores, sharpness), y))
 
 
 def _prior(scores: np.ndarray, sharpness: float) -> np.ndarray:
@@ -177,16 +205,6 @@ def _even(wrong: float, n_classes: int) -> np.ndarray:
     confusion = np.full((n_classes, n_classes), wrong / max(n_classes - 1, 1))
     np.fill_diagonal(confusion, 1 - wrong if n_classes > 1 else 1)
     return confusion
-
-
-def _evidence(model: _Model, scores: np.ndarray, y: np.ndarray) -> float:
-    """The logarithm of the probability of the labels `y` (M,) under the model, pseudo-labels included."""
-    prior = _prior(scores, model.sharpness)
-    wrong = 1 - np.trace(model.confusion) / len(model.confusion)
-    even = _even(min(max(wrong, 1e-4), 0.9), len(model.confusion))
-    likelihood = (prior * model.confusion[:, y].T).sum(axis=1)
-    pseudo = PSEUDO_LABELS * (even * np.log(model.confusion / even)).sum()
-    return float(np.log(likelihood.clip(1e-300)).sum() + pseudo)
 
 
 def _interval(model: _Model, scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:

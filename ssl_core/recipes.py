@@ -73,6 +73,7 @@ class Recipe:
         True  # whether all classes are assumed equally frequent; otherwise the graph estimates their frequencies
     )
     pretraining: Pretraining | None = None  # of the graph over which labels are spread, to find candidates; None: no graph
+    check_labels: bool = False  # whether labels that the others contradict, over the graph, are left out
     graph_margin: float = 0.6  # a class is a candidate if its score is at least this fraction of the best score
     graph_warmup: float = 0.0  # fraction of all steps in which candidates alone supply the targets, without the teacher
     graph_constrained: float = 0.0  # fraction of all steps, warm-up included, in which candidates constrain the teacher
@@ -93,6 +94,7 @@ class Recipe:
         require(0 <= self.threshold <= 1, self, "threshold", "0 to 1")
         require(0 <= self.align_decay < 1, self, "align_decay", "0 to below 1")
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
+        require(not self.check_labels or self.pretraining is not None, self, "check_labels", "False without pretraining")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
@@ -242,6 +244,7 @@ BEST = replace(
     threshold=0.95,
     align_decay=0.99,
     pretraining=PRETRAINING,
+    check_labels=True,
     graph_warmup=0.2,
     graph_constrained=0.4,
 )
@@ -253,7 +256,11 @@ RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, 
 WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_constrained": replace(WEAK, overlay=9)}
 NO_OVERLAY = {"pretraining": replace(PRETRAINING, augment=STRONG), "augment_constrained": None}
 WITHOUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "clusters": ("No graph: the teacher is never guided", {"pretraining": None, "graph_warmup": 0.0, "graph_constrained": 0.0}),
+    "clusters": (
+        "No graph: the teacher is never guided",
+        {"pretraining": None, "check_labels": False, "graph_warmup": 0.0, "graph_constrained": 0.0},
+    ),
+    "checking": ("Every label is believed", {"check_labels": False}),
     "clutter": ("No patch overlay, neither in the graph's features nor in training", NO_OVERLAY),
     "teacher": (
         "Candidates alone supply the targets, to the end: no pseudo-labels",

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from ..runs import records
 from ..studies.registry import studies
 from ..studies.study import Results
 
@@ -13,4 +14,14 @@ def page_tables(results: pd.DataFrame) -> dict[str, str]:
     points.
     """
     reference = Results(results.assign(current=True))
-    return {marker: make(reference) for study in studies().values() for marker, make in study.markers.items()}
+    made = {marker: make(reference) for study in studies().values() for marker, make in study.markers.items()}
+    return made | {"former": _former(results)}
+
+
+def _former(results: pd.DataFrame) -> str:
+    """How many rows are of the version before labels were checked; "" if none is."""
+    runs = results[list(records.PARAMETERS)].to_dict("records")
+    n = sum(not records.is_current(run, digest) for run, digest in zip(runs, results["fingerprint"], strict=True))
+    return (
+        f"{n} of the {len(results)} runs are of the version before `best` checked its labels; none has wrong labels." if n else ""
+    )

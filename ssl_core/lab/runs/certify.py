@@ -67,11 +67,12 @@ def python(project: Path, *arguments: str) -> str:
     return result.stdout.strip()
 
 
-# The program that prints the digests of the code; code that is older than the last of them prints two.
-DIGESTS = """
+# The program that prints the digests of the code, by name; older code lacks some.
+CODE = ("SCIENCE", "GRAPH_CODE", "SELECTION_CODE", "CHECK_CODE")
+DIGESTS = f"""
+import json
 from ssl_core.lab.runs import fingerprint as f
-modules = f.SCIENCE, f.GRAPH_CODE, getattr(f, "SELECTION_CODE", None)
-print(*(f.code_digest(each) for each in modules if each))
+print(json.dumps({{name: f.code_digest(getattr(f, name)) for name in {CODE} if hasattr(f, name)}}))
 """
 # The program that runs the probes, with the package of one tree: prints a digest of all numbers for each probe.
 RUN_PROBES = """
@@ -135,13 +136,12 @@ def command(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (before := Path(folder) / "before").mkdir()
         code_of(args.since, before)
-        modules = (fingerprint.SCIENCE, fingerprint.GRAPH_CODE, fingerprint.SELECTION_CODE)
-        earlier = python(before, "-c", DIGESTS).split()
-        today = [fingerprint.code_digest(each) for each in modules]
+        earlier = json.loads(python(before, "-c", DIGESTS))
+        today = {name: fingerprint.code_digest(getattr(fingerprint, name)) for name in CODE}
         if earlier == today:
             print("certify: the digest is the same already; nothing to do")
             return
-        known = {name: probe for name, probe in probes.items() if len(earlier) == len(today) or name not in BY_SELECTION}
+        known = {name: probe for name, probe in probes.items() if "SELECTION_CODE" in earlier or name not in BY_SELECTION}
         color = write_color(Path(folder) / "color")
         old = numbers(before, known, color)
         new = numbers(files.ROOT, probes, color)
@@ -153,9 +153,9 @@ def command(args: argparse.Namespace) -> None:
     if args.probes:
         print("certify: only some probes were run; nothing is certified")
         return
-    same = modules[:2] if different else modules
-    bare = [fingerprint.digest(each) for each in same]
-    certified = json.loads(fingerprint.CERTIFIED.read_text()) | dict(zip(bare, earlier, strict=False))
+    same = [name for name in earlier if not (different and name == "SELECTION_CODE")]
+    bare = {fingerprint.digest(getattr(fingerprint, name)): earlier[name] for name in same}
+    certified = json.loads(fingerprint.CERTIFIED.read_text()) | bare
     files.write_atomically(fingerprint.CERTIFIED, json.dumps(certified, indent=1) + "\n")
     void = f"; void are runs of {' and '.join(different)}" if different else ""
     same_probes = f"{len(probes) - len(different)} probes give the same numbers as at {args.since}"

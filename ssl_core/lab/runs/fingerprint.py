@@ -7,12 +7,13 @@ earlier one, so that finished runs stay finished.
 import ast
 import hashlib
 import json
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
 
 from ssl_core.datasets.checks import Dataclass
+from ssl_core.recipes import Recipe
 
 from . import files
 from .spec import DRAWS_ON_DISK, Run
@@ -22,6 +23,7 @@ PARSER = Lock()  # Python 3.11 counts the parser's recursion for all threads tog
 # All code that makes numbers, as modules of ssl_core. Images enter by their checksum, too.
 GRAPH_CODE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
 SCIENCE = (*GRAPH_CODE, "experiment", "train", "checkpoint", "datasets.pixels")
+CHECK_CODE = ("clusters", "label_errors")  # of runs that check their labels
 SELECTION_CODE = ("clusters", "selection")  # of runs whose labelled images, or clusters, the graph decides on
 # Fields that have been renamed, and their names at the time: a name changes no number, and so voids no finished run.
 FORMER_NAMES = {
@@ -36,16 +38,26 @@ FORMER_NAMES = {
 }
 
 
-def fingerprint(run: Run) -> str:
-    """Changes if and only if the parameters, the recipe, the images or the code that makes the numbers change."""
-    told = ("name", "summary", "base")
-    recipe = {name: value for name, value in non_default(run.settings).items() if name not in told}
+def fingerprint(run: Run, settings: Recipe | None = None) -> str:
+    """Changes if and only if the parameters, the recipe, the images or the code that makes the numbers change.
+
+    With other `settings` than the run's own, that of the same run by another recipe.
+    """
+    told, settings = ("name", "summary", "base"), settings or run.settings
+    recipe = {name: value for name, value in non_default(settings).items() if name not in told}
     parts = [non_default(run), recipe, run.info.checksum, code_digest()]
     if run.pretraining and run.pretraining != run.settings.pretraining:  # the graph decides which images are labelled
         parts.append(non_default(run.pretraining))
     if run.draw == "typical" or not run.n_labels:
         parts.append(code_digest(SELECTION_CODE))
+    if settings.check_labels and run.n_labels:
+        parts.append(code_digest(CHECK_CODE))
     return files.digest(parts)[:16]
+
+
+def former_fingerprint(run: Run) -> str:
+    """The fingerprint of the run in the version before recipes checked labels: where all are right, it is almost the same run."""
+    return fingerprint(run, replace(run.settings, check_labels=False))
 
 
 def non_default(value: Dataclass) -> dict[str, object]:

@@ -25,25 +25,18 @@ from ssl_core.data import Task
 from ssl_core.datasets import DataError
 from ssl_core.datasets.tables import counted
 from ssl_core.experiment import Result
+from ssl_core.label_errors import LabelCheck
 
 from . import files
-from .fingerprint import FORMER_NAMES, fingerprint
+from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprint
 from .progress import EVENTS
 from .spec import DRAWS_ON_DISK, FORMER_DRAWS, Run
 
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
 IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
-PARAMETERS = (
-    "data",
-    "recipe",
-    "n_labels",
-    "seed",
-    "draw",
-    "label_noise",
-    "fold",
-    "n_clusters",
-)  # that identify a row of the table
+# That identify a row of the table:
+PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters")
 IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum")  # of DataSetInfo, what it takes to read new images
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
@@ -140,6 +133,7 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         "accuracy": trained.accuracy,
         "nll": trained.nll,
         "clustering": clustering and {"names": clustering.names, "ari": clustering.ari, "nmi": clustering.nmi},
+        "label_check": _label_check(task.check),
         "held_out": held_out and {"images": int(held_out.confusion.sum()), "accuracy": held_out.accuracy},
         "recall": trained.recall.tolist(),  # None of a class without test images
         "confusion": trained.confusion.tolist(),
@@ -210,14 +204,27 @@ def check_trained(run: Run, task: Task, result: Result) -> None:
     expected = {
         "recipe": (result.training.recipe, run.settings),
         "seed": (result.training.seed, run.seed),
-        "n_labels": (
-            0 if task.n_clusters else len(task.y_l) + (0 if task.held_out is None else len(task.held_out)),
-            run.n_labels,
-        ),
+        "n_labels": (0 if task.n_clusters else _n_labels(task), run.n_labels),
     }
     for name, (trained, stated) in expected.items():
         if trained != stated:
             raise ValueError(f"{name}: training used another one than the run {run} states; not recorded")
+
+
+def _n_labels(task: Task) -> int:
+    """The number of labels that the task was given, with those held back and those left out."""
+    held_out = 0 if task.held_out is None else len(task.held_out)
+    return held_out + (len(task.y_l) if task.check is None else len(task.check.y_l))
+
+
+def _label_check(check: LabelCheck | None) -> dict[str, Any] | None:
+    """How many labels are wrong, and which were left out: index, the label, the suggested class, how probably it is wrong."""
+    if check is None:
+        return None
+    columns = check.labeled, check.y_l, check.suggested, check.p_wrong
+    left_out = zip(*(column[check.left_out].tolist() for column in columns), strict=True)
+    numbers = {"n_wrong": check.n_wrong, "low": check.low, "high": check.high, "unchecked": int((~check.checked).sum())}
+    return numbers | {"left_out": [[*row, round(p, 4)] for *row, p in left_out]}
 
 
 def read(folder: str | Path) -> Record | None:
@@ -270,13 +277,14 @@ def finished(run: Run, outputs: str | Path) -> bool:
     return record is not None and record.fingerprint == fingerprint(run) and (folder / "train.ipynb").exists()
 
 
-def is_current(parameters: Mapping[str, Any], digest: str) -> bool:
-    """Whether a run of these parameters has this fingerprint today.
+def is_current(parameters: Mapping[str, Any], digest: str, *, or_former: bool = False) -> bool:
+    """Whether a run of these parameters has this fingerprint today; `or_former`, with right labels, before labels were checked.
 
     False if today's code knows no such run, or if its data set cannot be had.
     """
     try:
-        return fingerprint(Run(**parameters)) == digest
+        run = Run(**parameters)
+        return fingerprint(run) == digest or (or_former and not run.label_noise and former_fingerprint(run) == digest)
     except (TypeError, ValueError, DataError):
         return False
 
@@ -321,6 +329,8 @@ def write_table(path: Path, results: pd.DataFrame, *, order: Sequence[str] = (),
 def read_table(path: Path) -> pd.DataFrame:
     """The table of runs in a CSV file, with `current` as of today; no row if there is no such file.
 
+    The reference takes hours: rows of right labels from the version before labels were checked count as current.
+
     Raises ValueError for a file that is no such table.
     """
     if not path.exists():
@@ -335,7 +345,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: must be a table of runs as `make sweep` writes it; it lacks {', '.join(lacking)}")
     results = results.assign(draw=results["draw"].replace(FORMER_DRAWS))
     parameters = results[list(PARAMETERS)].to_dict("records")
-    current = [is_current(run, digest) for run, digest in zip(parameters, results["fingerprint"], strict=True)]
+    current = [is_current(run, digest, or_former=True) for run, digest in zip(parameters, results["fingerprint"], strict=True)]
     return results[columns].assign(current=current)
 
 

@@ -7,7 +7,10 @@ from . import words
 from .study import Grid, Results, Study, page_table
 from .style import new_figure, style
 
-GRID = (Grid("100 1000", "supervised best", "0 1 2", label_noise="0 0.01 0.05 0.1 0.2"),)
+GRID = (
+    Grid("100 1000", "supervised best", "0 1 2", label_noise="0 0.01 0.05 0.1 0.2 0.4"),
+    Grid("100 1000", "best-without-checking", "0 1 2", label_noise="0.01 0.05 0.1 0.2 0.4"),
+)
 
 
 def by_label_noise(runs: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from ssl_core.data import Task
+from ssl_core.datasets.tables import counted
 from ssl_core.experiment import Result
+from ssl_core.label_errors import LabelCheck
 
 from ..runs.spec import Run
 from . import intervals
@@ -29,13 +31,31 @@ def task_list(task: Task, y: Tensor, missing: Sequence[str]) -> str:
         return f"no label; {task.n_clusters} clusters, each with an image that stands for it, of {len(y)} images"
     assert task.split is not None  # of a task that was prepared
     assert task.held_out is not None
-    replaced = int((task.y_l != y[task.split.labeled]).sum())
+    labeled, y_l = (task.split.labeled, task.y_l) if task.check is None else (task.check.labeled, task.check.y_l)
+    replaced = int((y_l != y[labeled]).sum())
     return "\n".join(
         [
             f"{len(task.x_l)} labelled, {len(task.x_u)} unlabelled images; {len(task.held_out)} labels held back",
             f"labels replaced by another class: {replaced}",
             f"classes that no label covers: {', '.join(missing) or 'none'}",
         ]
+    )
+
+
+def check_sentences(check: LabelCheck | None, classes: tuple[str, ...]) -> str:
+    """What the labels say of one another: how many are wrong, which are left out, and how many could not be checked."""
+    if check is None:
+        return ""
+    if not check.checked.any():
+        return "No label could be checked: no class has two."
+    order = [i for i in check.p_wrong.argsort(descending=True).tolist() if check.left_out[i]]
+    shown = ", ".join(f"{plain(classes[check.y_l[i]])} (rather {plain(classes[check.suggested[i]])})" for i in order[:10])
+    more = f" and {len(order) - 10} more" if len(order) > 10 else ""
+    unchecked = int((~check.checked).sum())
+    return (
+        f"Of {len(check.y_l)} labels, **{check.n_wrong:.0f}** are wrong by estimate ({check.low:.0f} to {check.high:.0f})."
+        + (f" Left out: {len(order)}: {shown}{more}." if order else " None is left out.")
+        + (f" {counted(unchecked, 'label')} could not be checked: the only one of its class." if unchecked else "")
     )
 
 
