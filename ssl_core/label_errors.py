@@ -22,8 +22,8 @@ ROUNDS = 3
 SHARPNESS = 2.0 ** np.arange(-1, 5.5, 0.5)  # powers of the scores that are tried
 WRONG = np.array([1e-4, *np.geomspace(0.003, 0.7, 25)])  # fractions of wrong labels that are tried
 UNREACHED = 0.5  # of a class's share of the label mass of the median image: as much speaks for each class in any case
-PSEUDO_LABELS = 30  # of each class that are wrong as often as all labels together: what one class alone says is damped
-LEFT_OUT = 0.7  # least probability: a right label at the border of two classes teaches more than a wrong one spoils
+PSEUDO_LABELS = 50  # of each class that are wrong as often as all labels together: what one class alone says is damped
+SUSPECT = 0.6  # least probability: a right label at the border of two classes teaches more than a wrong one spoils
 STEPS = 30  # of expectation maximisation
 RESAMPLES = 50  # of the labels, for the interval of how many are wrong
 
@@ -48,13 +48,13 @@ class LabelCheck:
 
     @property
     def suspect(self) -> Tensor:
-        """Whether each label is more probably wrong than right (M,), and another class is more probable."""
-        return (self.p_wrong > 0.5) & (self.suggested != self.y_l)
+        """Whether each label is wrong with more than SUSPECT (M,), and another class more probable."""
+        return (self.p_wrong > SUSPECT) & (self.suggested != self.y_l)
 
     @property
     def left_out(self) -> Tensor:
-        """Whether training does without each label (M,): it is wrong with more than LEFT_OUT. Each class keeps a label."""
-        out = self.suspect & (self.p_wrong > LEFT_OUT)
+        """Whether training does without each label (M,): the suspects, but each class keeps its least doubtful label."""
+        out = self.suspect.clone()
         believed = self.y_l[~out]
         lost = [c for c in self.y_l.unique().tolist() if c not in believed]
         kept = [int(self.p_wrong.where(self.y_l == c, torch.tensor(2.0)).argmin()) for c in lost]
@@ -75,14 +75,14 @@ def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *,
     """
     y = y_l.numpy()
     spreading = _Spreading(neighbors, (labeled.numpy(), y), n_classes, uniform_prior=uniform_prior)
-    weights = np.ones(len(y), np.float32)
+    weights, sharpness = np.ones(len(y), np.float32), 0.0
     for _ in range(ROUNDS):
         scores, checked = spreading.scores(weights)
         if not checked.any():
-            return LabelCheck(
-                labeled, torch.eye(n_classes)[y_l], y_l, torch.from_numpy(checked), torch.eye(n_classes), 0.0, 0.0, 0.0
-            )
-        model = _fit(scores[checked], y[checked])
+            believed = torch.eye(n_classes)
+            return LabelCheck(labeled, believed[y_l], y_l, torch.from_numpy(checked), believed, 0.0, 0.0, 0.0)
+        sharpness = sharpness or _sharpness(scores[checked], y[checked])
+        model = _Model(sharpness, _confusion(_prior(scores[checked], sharpness), y[checked]))
         p = model.posterior(scores, y)
         wrong = np.where(checked, 1 - p[np.arange(len(y)), y], 0)
         weights = np.where(wrong < 0.98, 1 - wrong, 0).astype(np.float32)
@@ -160,11 +160,10 @@ class _Model:
         return joint / joint.sum(axis=1, keepdims=True).clip(1e-300)
 
 
-def _fit(scores: np.ndarray, y: np.ndarray) -> _Model:
-    """The model that suits the labels `y` (M,) with these scores (M, C).
+def _sharpness(scores: np.ndarray, y: np.ndarray) -> float:
+    """That under which labels `y` (M,) with these scores (M, C) are most probable if all classes are confused alike.
 
-    Its sharpness is that under which they are most probable if all classes are confused alike: a graph that does not tell two
-    classes apart makes the scores less sharp, and does not pass for a confusion of labels.
+    A graph that does not tell two classes apart then makes scores less sharp, and does not pass for a confusion of labels.
     """
     others, rows = max(scores.shape[1] - 1, 1), np.arange(len(y))
 
@@ -172,8 +171,7 @@ def _fit(scores: np.ndarray, y: np.ndarray) -> _Model:
         right = _prior(scores, sharpness)[rows, y, None]
         return float(np.log((1 - WRONG) * right + WRONG * (1 - right) / others).sum(axis=0).max())
 
-    sharpness = max(SHARPNESS, key=evidence)
-    return _Model(sharpness, _confusion(_prior(scores, sharpness), y))
+    return max(SHARPNESS.tolist(), key=evidence)
 
 
 def _prior(scores: np.ndarray, sharpness: float) -> np.ndarray:
