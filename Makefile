@@ -61,7 +61,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies trust reference bench certify clean
+.PHONY: help setup sweep results label-next predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies own-labels trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -134,6 +134,9 @@ label-studies: $(READY)  ## measure label noise, selection of labels, cross-vali
 
 label-strategies: $(READY)  ## measure selections of labels against the field's (pip install '.[study]'; 30 hours on two cores, resumes)
 	@$(COMMAND) label-strategies $${JOBS:+--jobs "$$JOBS"}
+
+own-labels: $(READY)  ## check MNIST's own 70,000 labels against one another (10 minutes of one core)
+	@$(COMMAND) own-labels
 
 trust: label-studies  ## the former name of label-studies
 
