@@ -135,7 +135,7 @@ label-studies: $(READY)  ## measure label noise, selection of labels, cross-vali
 label-strategies: $(READY)  ## measure selections of labels against the field's (pip install '.[study]'; 30 hours on two cores, resumes)
 	@$(COMMAND) label-strategies $${JOBS:+--jobs "$$JOBS"}
 
-own-labels: $(READY)  ## check MNIST's own 70,000 labels against one another (10 minutes of one core)
+own-labels: $(READY)  ## check MNIST's own 70,000 labels by networks that did not see them (10 minutes)
 	@$(COMMAND) own-labels
 
 trust: label-studies  ## the former name of label-studies

@@ -3,12 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from ssl_core import data
 from ssl_core.datasets.checks import FOLDS
-from ssl_core.lab.studies import cross_validation, draws, intervals, label_noise, words
+from ssl_core.lab.runs import files
+from ssl_core.lab.studies import cross_validation, draws, intervals, label_noise, own_labels, words
+from ssl_core.lab.studies.study import Results
 
 
 def row(accuracy, n_labels=50, recipe="best", seed=0, draw="random", wrong=0.0, fold=0, held_out=np.nan, missing=0, n_test=400):
@@ -79,3 +83,25 @@ def test_wilsons_interval_is_where_the_score_test_changes_its_mind(n, share, lev
     spread = norm.ppf((1 + level) / 2) ** 2 / n
     roots = np.roots([1 + spread, -2 * right / n - spread, (right / n) ** 2]).real
     assert [low, high] == pytest.approx(sorted(roots), abs=1e-7)
+
+
+def test_own_labels_are_listed_by_doubt():
+    y = torch.tensor([3, 1, 4, 1])
+    p = torch.zeros(4, 10)
+    p[[0, 1, 2, 3], [3, 7, 4, 1]] = torch.tensor([1.0, 0.9, 0.45, 0.3])
+    p[2, 9], p[3, 2], p[1, 1] = 0.55, 0.7, 0.1
+    rows = own_labels.listed(p, y, 2)
+    assert rows["given"].tolist() == [1, 1, 4] and rows["suggested"].tolist() == [7, 2, 9]
+    assert rows["part"].tolist() == ["training", "test", "test"] and rows["index"].tolist() == [1, 1, 0]
+    assert rows["suspect"].tolist() == [True, True, False] and not rows["refuted"].any()
+
+
+def test_own_labels_of_the_reference():
+    rows = own_labels.summarize(Results(pd.DataFrame()))
+    labels = data.load("mnist", files.DATA)
+    of_test = rows[rows["part"] == "test"]
+    assert labels.y_test[of_test["index"].tolist()].tolist() == of_test["given"].tolist()
+    assert sorted(rows.loc[rows["refuted"], "index"]) == sorted(own_labels.REFUTED) and len(own_labels.REFUTED) == 15
+    assert rows["p_wrong"].is_monotonic_decreasing and len(own_labels.table(rows)) == 15
+    assert "14 are suspect" in own_labels.sentences(rows)
+    assert own_labels.summarize(Results(pd.DataFrame(), data="digits")).empty
