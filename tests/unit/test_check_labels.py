@@ -315,7 +315,7 @@ def test_named_sets(place, images, digits, capsys, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_: few)
     (place / "out").mkdir()
     rows = check(place, "digits")
-    assert "index" in rows[0] and f"has none: {N}" in capsys.readouterr().out
+    assert "index" in rows[0] and f"the labels are the {N} of digits itself" in capsys.readouterr().out
     labels, wrong = swapped(digits, 8)
     content = "index,label\n" + "".join(f"{i},{label}\n" for i, label in labels.items())
     (place / "out" / "label_next.csv").write_text(content)

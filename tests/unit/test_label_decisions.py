@@ -267,7 +267,7 @@ def shared(tmp_path_factory):
 ACTIONS = st.sampled_from(["keep_given", "correct", "drop", "no_class", "label horse", "skip", "undo", "go_on", "restart"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(ACTIONS, max_size=20))
 def test_the_table_follows_from_the_list_and_all_can_be_taken_back(shared, actions):
     (shared / "labels.csv").write_text(TABLE)
