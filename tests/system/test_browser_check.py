@@ -146,9 +146,9 @@ def test_one_round_of_decisions(browser, project, address):
         page.get_by_role("menuitem", name="Kernel", exact=True).click()
         page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
         page.get_by_role("button", name="Confirm Kernel Restart").click()
-        page.wait_for_timeout(1000)
+        check.panel.wait_for(state="detached", timeout=240_000)  # the former kernel's
+        check.panel.wait_for(timeout=240_000)
         check.notebook.wait_for_the_end()
-        check.panel.wait_for()
         assert check.shown == names[6] and check.decided == done, "what was skipped comes in its place again"
         check.click("Undo")
         check.click("Undo")
