@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH LAB TORCH PYTHON
+VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH LAB TORCH PYTHON
 # Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
 FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
 $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
@@ -24,6 +24,7 @@ IMAGES  =
 TARGET  = 0.99
 ONNX    =
 FROM    =
+APPLY   =
 A       =
 B       =
 WORTH   = 0.1
@@ -41,7 +42,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM A B WORTH
+export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH
 
 # The code of this folder, read as UTF-8; nothing of another Python or another project.
 export PYTHONPATH := $(CURDIR)
@@ -61,7 +62,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies own-labels trust reference bench certify clean
+.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies own-labels trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -82,6 +83,9 @@ results: $(READY)  ## build outputs/results.html again, without training; your p
 
 label-next: $(READY)  ## select the N images to label next, and say what they are worth: outputs/label_next.csv and .png
 	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS" --run "$$RUN" --worth "$$WORTH"
+
+check-labels: $(READY)  ## list the labels of DATA that the others contradict: outputs/label_errors.csv and .png; APPLY=that list
+	@$(COMMAND) check-labels --data "$$DATA" --outputs "$$OUTPUTS" --apply "$$APPLY"
 
 predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, with the finished run RUN=outputs/…
 	@$(COMMAND) predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
@@ -113,7 +117,7 @@ test-faults: $(DEV)  ## kill sweeps at 100 random moments, cause other faults, c
 	@KILLS=100 $(PYTEST) -s --timeout 3600 tests/system/test_faults.py tests/system/test_cluster.py
 
 test-browser: $(DEV)  ## test the results page and the notebooks in Chromium, without a window (apt install chromium)
-	@$(PYTEST) -rs tests/system/test_browser.py tests/system/test_browser_lab.py tests/system/test_browser_label.py
+	@$(PYTEST) -rs tests/system/test_browser.py tests/system/test_browser_lab.py tests/system/test_browser_label.py tests/system/test_browser_check.py
 
 check: $(DEV)  ## check style, types, declared imports and spelling; no test is run
 	@$(BIN)/python -m ruff check --quiet .

@@ -27,6 +27,7 @@ MARKERS_OF = {
     "notebooks": ("notebooks",),
     "system/test_browser.py": ("browser",),
     "system/test_browser_lab.py": ("browser", "notebooks"),
+    "system/test_browser_check.py": ("browser", "notebooks"),
     "system/test_browser_label.py": ("browser", "notebooks"),
     "system/test_certify.py": ("slow",),
     "system/test_cluster.py": ("cluster",),

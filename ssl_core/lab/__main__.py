@@ -19,6 +19,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     "sweep": ("ssl_core.lab.page.sweep_and_build", "train a grid of runs, then build the results page"),
     "results": ("ssl_core.lab.page.build", "build the results page again, without training"),
     "label-next": ("ssl_core.lab.tools.label_next", "select the images to label next"),
+    "check-labels": ("ssl_core.lab.tools.check_labels", "list the labels that the others contradict, to decide on"),
     "label-strategies": ("ssl_core.lab.studies.strategy_cells", "measure selections of labels against those of the field"),
     "predict": ("ssl_core.lab.tools.predict", "classify images with a finished run"),
     "export-labels": ("ssl_core.lab.tools.label_studio", "write a folder's images and labels as tasks for Label Studio"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,10 +13,13 @@ import papermill
 import pytest
 from bs4 import BeautifulSoup
 
+from ssl_core import data, datasets, graph
+from ssl_core.graph import Neighbors
 from ssl_core.lab.page import build
-from ssl_core.lab.runs import files, notebook, records
+from ssl_core.lab.runs import files, graph_cache, notebook, records
 from ssl_core.lab.runs.fingerprint import fingerprint
 from ssl_core.lab.runs.spec import Run
+from ssl_core.lab.tools import label_images
 
 NOTEBOOKS = sorted(notebook.FOLDER.glob("*.ipynb"))
 
@@ -151,6 +155,23 @@ def test_label(outputs):
     copy = execute(outputs, "label.ipynb", {"data": "digits", "outputs": str(outputs / "hand")})
     assert "0 answered, 1437 to go; the answers are in" in copy.read_text()
     assert not (outputs / "hand" / "label_next.csv").exists()
+    checked = nbval(copy)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_check_labels(images, outputs, monkeypatch):
+    """On the smallest data set, with a graph by pixels; the labels are its own, and nothing is decided."""
+    project = outputs / "check"
+    shutil.copytree(files.ROOT / "ssl_core", project / "ssl_core", ignore=shutil.ignore_patterns("__pycache__"))
+    digits, info = data.load("digits"), datasets.describe("digits")
+    target = graph_cache.path("digits", label_images.pretraining_of(info), project / "data" / "graphs")
+    target.parent.mkdir(parents=True)
+    x = (digits.x - digits.x.min()).flatten(1)
+    graph_cache._write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
+    monkeypatch.setenv("PYTHONPATH", str(project))  # of the kernel
+    copy = execute(outputs, "check_labels.ipynb", {"data": "digits", "outputs": str(outputs / "checked")})
+    assert "1437 labels of 10 classes checked, about " in copy.read_text()
+    assert "0 labels decided, " in copy.read_text() and (outputs / "checked" / "label_errors.png").exists()
     checked = nbval(copy)
     assert checked.returncode == 0, checked.stdout
 

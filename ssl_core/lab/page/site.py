@@ -72,6 +72,11 @@ EXAMPLES = {  # in the order of the index
         {"data": "digits"},
         "hand",
     ),
+    "check_labels": Example(
+        "The data set is scikit-learn's digits, with its own labels. The panel needs JupyterLab: here it is its summary.",
+        {"data": "digits"},
+        "checked",
+    ),
     "own_images": Example("The folder is the example that the notebook makes itself.", {}, "own_images"),
 }
 

@@ -50,14 +50,21 @@ def for_run(run: Run, images: Images, tell: Tell | None = None, device: str = "a
 
 
 def load(
-    images: Images, pretraining: Pretraining, tell: Tell | None = None, folder: Path = FOLDER, device: str = "auto"
+    images: Images,
+    pretraining: Pretraining,
+    tell: Tell | None = None,
+    folder: Path = FOLDER,
+    device: str = "auto",
+    *,
+    info: DataSetInfo | None = None,
 ) -> Neighbors:
     """The graph of the training images, from disk or, the first time, made: for MNIST in about 4 minutes of one core.
 
     All runs have the same graph. A run that finds another one making it waits. `tell` is given the events of progress.
+    `info` describes the images, where they are not just the training images of the data set of this name.
     """
     tell = tell or Progress(images.name)
-    target = path(images.name, pretraining, folder)
+    target = path(images.name, pretraining, folder) if info is None else _path(info, pretraining, folder)
     neighbors = _read(target)  # a whole file needs no lock, nor the right to make one
     if neighbors is None:
         files.writable("data", folder)

@@ -22,6 +22,7 @@ from ssl_core.datasets.tables import Table, counted
 from ssl_core.datasets.walk import Listing
 
 from ..runs import files
+from .label_file import lock_of
 from .label_studio import Answer, folder_of_images, read_export
 
 LIST = ("file", "label", "one", "other", "why")  # of conflicts; `label` is to be filled in
@@ -247,7 +248,7 @@ def command(args: argparse.Namespace) -> None:
     files_of = fitting([answer.name for answer in answers], images_of(listing), folder)
     _check(source, answers, files_of, images_of(listing))
     shown_of = {files_of[name]: labels for name, labels in shown.items() if name in files_of}
-    with lock(path.resolve().with_name(f".{path.name}.lock")):
+    with lock(lock_of(path)):
         table = tables.read(path, ("file", "label")) if path.exists() else None
         result = merged(_by_image(answers, files_of), known_labels(listing, table), shown_of)
         kept = _write(path, table, result, listing)

@@ -1,8 +1,12 @@
-// One image to label, large, its neighbours, and a button and a key for each answer; see label_by_hand.py.
+// One image to label, large, its neighbours, and a button and a key for each answer; see label_by_hand.py. If the view has a
+// `check`, the image has a label, which is to be kept or not; see label_decisions.py.
 // `view` is everything that is shown. Each answer goes back as a message, and until the next view comes, nothing else does:
 // who types fast answers no image that was not on screen.
 const PATIENCE = 4000; // milliseconds until it is said that no answer comes
-const COMMANDS = { ArrowLeft: "undo", Backspace: "undo", ArrowRight: "skip", "-": "no_class" };
+const COMMANDS = {
+  ArrowLeft: "undo", Backspace: "undo", ArrowRight: "skip", "-": "no_class",
+  ArrowUp: "keep_given", ArrowDown: "correct", Delete: "drop",
+};
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -39,16 +43,25 @@ function render({ model, el }) {
     skip: button("Skip", "→", () => send("skip")),
     no_class: button("Not an image of any class", "-", () => send("no_class")),
   };
+  const reason = element("p", { class: "reason" });
+  const choices = {
+    keep_given: button("Keep", "↑", () => send("keep_given")),
+    correct: button("Correct", "↓", () => send("correct")),
+    drop: button("No label", "Del", () => send("drop")),
+  };
+  const check = element("div", { class: "check", role: "group", "aria-label": "The label" }, ...Object.values(choices));
   const question = element("div", { class: "question", role: "group", "aria-label": "Two answers" });
   const neighbors = element("div", { class: "neighbors", role: "group", "aria-label": "Its neighbours", tabindex: "0" });
   const panel = element(
     "div",
     { class: "label-by-hand", role: "group", "aria-label": "Label images by hand", tabindex: "0" },
     element("div", { class: "head" }, progress, file),
+    reason,
     element("figure", {}, element("div", { class: "frame" }, picture, fault), caption),
     element(
       "div",
       { class: "answers" },
+      check,
       classes,
       element("div", { class: "find" }, element("kbd", { "aria-hidden": "true" }, "/"), box, add),
       element("div", { class: "commands" }, ...Object.values(commands)),
@@ -106,6 +119,20 @@ function render({ model, el }) {
     box.placeholder = can_add ? "the beginning of a class, or a new one" : "the beginning of a class";
   }
 
+  function drawCheck() {
+    const { check: shown, image, question } = view();
+    check.hidden = reason.hidden = !shown;
+    panel.classList.toggle("checks", Boolean(shown));
+    if (!shown) return;
+    check.style.visibility = reason.style.visibility = image ? "" : "hidden"; // they keep their places
+    const number = shown.evidence ? `, wrong with probability ${shown.evidence}` : "";
+    reason.replaceChildren(element("strong", {}, `Labelled ${shown.given}`), `${number}: ${shown.why}`);
+    choices.keep_given.querySelector(".name").textContent = `Keep ${shown.given}`;
+    choices.correct.querySelector(".name").textContent = `Correct to ${shown.suggested}`;
+    choices.correct.hidden = !shown.suggested;
+    for (const each of Object.values(choices)) each.disabled = Boolean(question) || !image;
+  }
+
   function drawQuestion() {
     const asked = view().question;
     question.hidden = !asked;
@@ -137,7 +164,8 @@ function render({ model, el }) {
     file.textContent = file.title = `Answers go to ${shown.file}`;
     picture.hidden = !shown.picture;
     if (shown.picture) picture.src = shown.picture;
-    picture.alt = shown.image ? `The image to label: ${shown.image}` : "";
+    panel.setAttribute("aria-label", shown.check ? "Check labels" : "Label images by hand");
+    picture.alt = shown.image ? `The image to ${shown.check ? "check" : "label"}: ${shown.image}` : "";
     fault.textContent = shown.fault || (shown.image ? "" : "No image is left.");
     caption.textContent = shown.image && `image ${shown.image}` + (shown.now ? `, now: ${shown.now}` : "");
     message.hidden = Boolean(shown.question);
@@ -145,6 +173,7 @@ function render({ model, el }) {
     message.classList.toggle("problem", Boolean(shown.unwritten));
     commands.undo.disabled = !shown.can_undo || Boolean(shown.question);
     commands.skip.disabled = commands.no_class.disabled = !shown.image || Boolean(shown.question);
+    drawCheck();
     drawClasses();
     drawQuestion();
     drawNeighbors();
@@ -153,7 +182,7 @@ function render({ model, el }) {
     // A button that is gone or disabled loses the focus: the next key would go to the notebook.
     if (wasInside && (!panel.contains(focused) || focused.disabled)) panel.focus({ preventScroll: true });
     if (shown.others) {
-      fault.textContent = "The list is done; make label-next selects more. ";
+      fault.textContent = `${shown.done} `;
       fault.append(button(`Go on with the ${shown.others} others`, "", () => send("go_on")));
     }
   }
@@ -171,10 +200,12 @@ function render({ model, el }) {
       }
       return;
     }
+    const name = COMMANDS[event.key];
+    const key = commands[name] || (!check.hidden && choices[name]);
     const own = (key) => view().classes.find((each) => each.key === key);
     const chosen = own(event.key) || own(event.key.toLowerCase()) || own(event.key.toUpperCase());
     if (event.key === "/") box.focus();
-    else if (COMMANDS[event.key] && !event.repeat) commands[COMMANDS[event.key]].click();
+    else if (key && !key.hidden && !event.repeat) key.click();
     else if (chosen && !event.repeat) label(chosen.name);
     else return;
     event.preventDefault();

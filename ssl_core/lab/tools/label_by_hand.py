@@ -53,6 +53,9 @@ class Sitting:
     has to tell is in `message`. Nothing raises: an answer that can't be written stays on screen, with the reason.
     """
 
+    ACTIONS: tuple[str, ...] = ("no_class", "skip", "undo", "keep", "overwrite", "go_on")  # of a button each
+    DONE = "The list is done; make label-next selects more."
+
     def __init__(self, images: ImagesToLabel, file: LabelFile, listed: Sequence[str], message: str = ""):
         self.images, self.file, self.message = images, file, message
         self.image: str | None = None
@@ -63,7 +66,7 @@ class Sitting:
         self._queue = deque(self._unanswered(listed))
         self._is_list = bool(self._queue)
         if not self._is_list:
-            self._queue.extend(self._unanswered(images.names))
+            self._queue.extend(self._unanswered(self._others()))
         self._show_next()
 
     # --- what a person does
@@ -124,7 +127,7 @@ class Sitting:
         self.message = ""
         if self.image is None:
             self._is_list = False
-            self._queue.extend(self._unanswered(self.images.names))
+            self._queue.extend(self._unanswered(self._others()))
             self._show_next()
 
     # --- what is to be seen
@@ -132,7 +135,7 @@ class Sitting:
     @property
     def classes(self) -> list[str]:
         """The classes, in the order in which they were first seen: a new one takes no other's key."""
-        self._classes |= dict.fromkeys(answer.label for answer in self.file.answers.values() if answer.label)
+        self._classes |= dict.fromkeys(answer.label for answer in self._labels().values() if answer.label)
         return list(self._classes)
 
     @property
@@ -147,26 +150,30 @@ class Sitting:
 
     def view(self) -> dict[str, Any]:
         """Everything that the panel shows: the image and its neighbours as pictures, and nothing of all others."""
-        answers, image = self._answers(), self.image or ""
-        counts, own_keys = Counter(answer.label for answer in answers.values()), keys(self.classes)
+        labels, image = self._labels(), self.image or ""
+        counts, own_keys = Counter(answer.label for answer in labels.values()), keys(self.classes)
         classes = [{"name": name, "key": own_keys.get(name, ""), "count": counts[name]} for name in self.classes]
-        question = self.question and {"theirs": in_words(self.question.theirs), "mine": in_words(self.question.mine)}
-        pictures = self._pictures(image, answers) if image else {"picture": "", "fault": "", "neighbors": []}
+        question = self.question and {
+            "theirs": self._told(image, self.question.theirs),
+            "mine": self._told(image, self.question.mine),
+        }
+        pictures = self._pictures(image, labels) if image else {"picture": "", "fault": "", "neighbors": []}
         return pictures | {
             "image": image,
-            "now": in_words(answers.get(image, Answer())),
+            "now": in_words(labels.get(image, Answer())),
             "classes": classes,
             "can_add": self.images.is_open,
             "can_undo": bool(self._steps),
             "message": self.message,
-            "unwritten": in_words(self.unwritten) if self.unwritten else "",
+            "unwritten": self._told(image, self.unwritten) if self.unwritten else "",
             "question": question,
             "progress": self.progress,
             "file": str(self.file.path),
-            "others": len(self._unanswered(self.images.names)) if self.image is None and self._is_list else 0,
+            "others": len(self._unanswered(self._others())) if self.image is None and self._is_list else 0,
+            "done": self.DONE,
         }
 
-    def _pictures(self, image: str, answers: Mapping[str, Answer]) -> dict[str, Any]:
+    def _pictures(self, image: str, labels: Mapping[str, Answer]) -> dict[str, Any]:
         """The picture of an image, or why there is none, and its neighbours with what is known of them."""
         shown: dict[str, Any] = {"picture": "", "fault": "", "neighbors": []}
         try:
@@ -175,15 +182,26 @@ class Sitting:
             shown["fault"] = str(error)
         for name in self.images.neighbors(image):
             with suppress(UnreadableImage, OSError):
-                told = in_words(answers.get(name, Answer()))
+                told = in_words(labels.get(name, Answer()))
                 shown["neighbors"].append({"name": name, "picture": self.images.picture(name, SMALL), "told": told})
         return shown
 
     # --- how
 
-    def _answers(self) -> Mapping[str, Answer]:
+    def _labels(self) -> Mapping[str, Answer]:
         """The answers in the table, and beside them the labels that images have by their folders."""
         return {name: Answer(label) for name, label in self.images.labels.items()} | self.file.answers
+
+    def _answers(self) -> Mapping[str, Answer]:
+        """The answers by which an image is done."""
+        return self._labels()
+
+    def _others(self) -> Sequence[str]:
+        """The images to go through after those listed."""
+        return self.images.names
+
+    def _told(self, image: str, answer: Answer) -> str:
+        return in_words(answer)
 
     def _unanswered(self, names: Sequence[str]) -> list[str]:
         answers = self._answers()
@@ -218,7 +236,7 @@ class Sitting:
             self.question = Question(there, after)
             return
         self._steps.append(Step(image, before, after) if is_changed else Step(image))
-        self.message = f"image {image}: {in_words(after)}"
+        self.message = f"image {image}: {self._told(image, after)}"
         self._show_next()
         if not is_there:
             what = "its row has your answer" if there is not None else "nothing was written"
@@ -233,7 +251,9 @@ class Sitting:
             return False
         self.message, there = f"image {step.image}: undone", self.file.answers.get(step.image)
         if there is not None and there.given and there.kind != (step.before or Answer()).kind:
-            self.message = f"{step.image} was changed elsewhere, to {in_words(there)}: that stays, unless you answer again"
+            self.message = (
+                f"{step.image} was changed elsewhere, to {self._told(step.image, there)}: that stays, unless you answer again"
+            )
         return True
 
     def _show_next(self) -> None:
@@ -283,7 +303,7 @@ class Panel(anywidget.AnyWidget):
         if message["image"] == (sitting.image or ""):
             if message["do"] == "label":
                 sitting.label(message["label"])
-            elif message["do"] in ("no_class", "skip", "undo", "keep", "overwrite", "go_on"):
+            elif message["do"] in sitting.ACTIONS:
                 getattr(sitting, message["do"])()
         self.view = sitting.view() | {"turn": self.view.get("turn", 0) + 1}  # a new turn, even if all else is as it was
 

@@ -37,15 +37,18 @@ NO_CLASS = Answer(status=tables.NO_CLASS)
 class LabelFile:
     """The table in the file `path`, with the columns `column`, which names the images, `label`, and `status` where needed.
 
-    `match` finds the images that names in the table mean. `answers` is what the table said of each image when it was last
-    read; an image without a row is not in it. Raises ValueError as `tables.read`.
+    The answers are in the column `label`, or in that called `answers_in`. `match` finds the images that names in the table mean.
+    `answers` is what the table said of each image when it was last read; an image without a row is not in it. Raises ValueError
+    as `tables.read`.
     """
 
-    def __init__(self, path: Path, column: str, match: Callable[[Collection[str]], Mapping[str, str]]):
-        self.path, self.column, self._match = path, column, match
+    def __init__(
+        self, path: Path, column: str, match: Callable[[Collection[str]], Mapping[str, str]], *, answers_in: str = "label"
+    ):
+        self.path, self.column, self._match, self._label = path, column, match, answers_in
         self._images: dict[str, str | None] = {}  # by name in the table: finding out is slow
         self.answers: dict[str, Answer] = {}
-        self._read()
+        self.read()
 
     def write(self, image: str, before: Answer | None, after: Answer | None, *, add: bool = True) -> bool:
         """Writes the answer `after` for an image of which the table said `before`; whether that changed it.
@@ -55,8 +58,8 @@ class LabelFile:
         ValueError or OSError, in one line, if the table can't be read or written; then it is as it was.
         """
         try:
-            with lock(self._lock, WAIT):
-                columns, rows = self._read()
+            with lock(lock_of(self.path), WAIT):
+                columns, rows = self.read()
                 there = self.answers.get(image)
                 is_taken = there is not None and there.given and there.kind != (before or Answer()).kind
                 is_missing = there is None and (not add or after is None)
@@ -67,16 +70,11 @@ class LabelFile:
         except Timeout:
             raise ValueError(f"{self.path.name}: another program has been writing for {WAIT} seconds") from None
 
-    @property
-    def _lock(self) -> Path:
-        path = self.path.resolve()
-        return path.with_name(f".{path.name}.lock")  # hidden: no file of a folder of images
-
-    def _read(self) -> tuple[Sequence[str], Rows]:
+    def read(self) -> tuple[Sequence[str], Rows]:
         """The columns and rows of the table as it is now, no row if there is no file; brings `answers` up to date."""
         if sentence := tables.nearly(self.path.parent, self.path.name):
             raise ValueError(sentence)
-        columns: Sequence[str] = (self.column, "label")
+        columns: Sequence[str] = (self.column, self._label)
         rows: Rows = []
         if self.path.exists():
             table = tables.read(self.path, columns)
@@ -92,33 +90,44 @@ class LabelFile:
         for row in rows:
             image = self._images[row[self.column]]
             if image is not None and (image not in self.answers or not self.answers[image].given):
-                self.answers[image] = _answer(row)
+                self.answers[image] = self._answer(row)
 
     def _change(self, columns: Sequence[str], rows: Rows, image: str, after: Answer | None) -> None:
-        """Writes the table with another answer for the image, in the row that counts for it or in a new one."""
+        """Writes the table with another answer for the image, in the row that counts for it or in a new one.
+
+        Other rows that give the image the same answer are changed with it.
+        """
         own = [i for i, row in enumerate(rows) if self._images[row[self.column]] == image]
-        i = next((i for i in own if _answer(rows[i]).given), own[0] if own else len(rows))
-        row = dict(rows[i]) if own else {self.column: image, "label": ""}
-        answer = after or Answer()
-        if answer.status:
-            columns = [*columns, *({"status"} - {*columns})]
-            row["status"] = answer.status
-        elif _answer(row).kind[1]:
-            row["status"] = ""
-        row["label"] = answer.label
-        is_bare = not any(row[column] for column in row.keys() - {self.column})
-        rows[i : i + 1] = [] if after is None and is_bare else [row]
+        first = next((i for i in own if self._answer(rows[i]).given), own[0] if own else len(rows))
+        if not own:
+            rows.append({self.column: image, self._label: ""})
+        was, answer = self._answer(rows[first]), after or Answer()
+        same = [i for i in own if was.given and self._answer(rows[i]).kind == was.kind]
+        columns = [*columns, *({"status"} - {*columns} if answer.status else ())]
+        for i in reversed(same or [first]):
+            row = rows[i] = rows[i] | {self._label: answer.label}
+            if answer.status:
+                row["status"] = answer.status
+            elif was.kind[1]:
+                row["status"] = ""
+            if after is None and not any(row[column] for column in row.keys() - {self.column}):
+                del rows[i]
         if self.path.exists() and _is_guessed(content := self.path.read_bytes()):
             files.keep_beside(self.path, content)
         tables.write(self.path, columns, rows)
         if answer.given:
-            self.answers[image] = _answer(row)
+            self.answers[image] = self._answer(rows[first])
         else:  # another row of the image may count now
             self._note(rows)
 
+    def _answer(self, row: Mapping[str, str]) -> Answer:
+        return Answer(row[self._label], row.get("status", ""))
 
-def _answer(row: Mapping[str, str]) -> Answer:
-    return Answer(row["label"], row.get("status", ""))
+
+def lock_of(path: Path) -> Path:
+    """The file whose lock whoever writes the table `path` holds."""
+    path = path.resolve()
+    return path.with_name(f".{path.name}.lock")  # hidden: no file of a folder of images
 
 
 def _is_guessed(content: bytes) -> bool:

@@ -3,17 +3,20 @@
 import re
 from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from ssl_core import data, datasets, recipes
 from ssl_core.datasets import DataSetInfo, scan, store, tables
-from ssl_core.datasets.pixels import FORMATS, read_frame
+from ssl_core.datasets.pixels import FORMATS, background, read_frame
 
 from ..runs import files, graph_cache
 
@@ -51,9 +54,13 @@ class NamedImages:
         info, arrays = datasets.load(name, files.DATA)
         self.classes: Sequence[str] = info.classes
         self.labels: Mapping[str, str] = {}
-        self._x = arrays["x"]
+        self._x, self._y = arrays["x"], arrays["y"]
         self.names: Sequence[str] = tuple(map(str, range(len(self._x))))
         self._index = _kept_index(info)
+
+    def tell_labels(self) -> None:
+        """Tells the set's own labels."""
+        self.labels = {name: self.classes[c] for name, c in zip(self.names, self._y.tolist(), strict=True) if c >= 0}
 
     def match(self, names: Collection[str]) -> Mapping[str, str]:
         whole = {name: re.fullmatch(r"0*(\d{1,9})([.,]0{0,2})?", name) for name in names}  # pandas writes 12.0 for 12
@@ -71,11 +78,14 @@ class NamedImages:
 
 
 class FolderImages:
-    """The images of a folder, as they are on disk now; test images are not among them."""
+    """The images of a folder, as they are on disk now; test images are not among them.
+
+    `in_whole`: their neighbours are first looked for in the graph of the whole folder; see `whole`.
+    """
 
     column, is_open = "file", True
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, *, in_whole: bool = False):
         self.folder = Path(name)
         if not self.folder.is_dir():
             raise ValueError(f"data={name!r}: must be the path of a folder of images; this folder is not there")
@@ -86,7 +96,7 @@ class FolderImages:
         self.classes: Sequence[str] = sorted(set(self.labels.values()))
         left_out = {file for file, reason in listing.skipped if reason.startswith(f"{scan.TABLE} says")}
         self._files = frozenset(self.names) | left_out  # which the table may name
-        self._in_graph, self._index = self._neighbors(name)
+        self._in_graph, self._index = self._neighbors(name, in_whole=in_whole)
         self._place = {file: i for i, file in enumerate(self._in_graph)}
 
     def match(self, names: Collection[str]) -> Mapping[str, str]:
@@ -104,11 +114,13 @@ class FolderImages:
         files = [self._in_graph[i] for i in self._index[self._place[name], :MOST_NEIGHBORS].tolist()]
         return [file for file in files if self.is_there(file)]
 
-    def _neighbors(self, name: str) -> tuple[Sequence[str], Tensor | None]:
+    def _neighbors(self, name: str, *, in_whole: bool) -> tuple[Sequence[str], Tensor | None]:
         """The images of the latest graph that was made of this folder, whatever labels it had; and their neighbours in it."""
-        for info in store.infos(files.DATA, datasets.slug(name)):
-            if (index := _kept_index(info)) is not None:
-                return info.files, index
+        for of_whole in (True, False)[not in_whole :]:
+            for path in store.kept_files(files.DATA, datasets.slug(name)):
+                info = whole(name, *store.read(path))[0] if of_whole else store.read_info(path)
+                if (index := _kept_index(info)) is not None:
+                    return info.files, index
         return (), None
 
 
@@ -120,8 +132,35 @@ def images_to_label(name: str, *, make_graph: bool = False) -> ImagesToLabel:
     datasets.check_name(name)
     if make_graph:
         info = datasets.describe(name, files.DATA, for_training=False)
-        graph_cache.load(data.load(name, files.DATA), _pretraining(info))
+        graph_cache.load(data.load(name, files.DATA), pretraining_of(info))
     return NamedImages(name) if name in datasets.DATA_SETS else FolderImages(name)
+
+
+def whole(name: str, info: DataSetInfo, arrays: store.Arrays) -> tuple[DataSetInfo, data.Images]:
+    """All images of the folder `name` that may have a label in its table, in the order of their files; and their metadata.
+
+    Test images are among them if they were drawn from the labelled ones. The metadata follow from the images alone: their graph
+    stays as it is when labels change, by which other images are drawn.
+    """
+    parts = ("",) if info.own_test else ("", "_test")
+    names = info.files if info.own_test else info.files + info.files_test
+    order = sorted(range(len(names)), key=names.__getitem__)
+    x, y = (np.concatenate([arrays[f"{letter}{part}"] for part in parts])[order] for letter in "xy")
+    levels = np.stack([np.bincount(x[:, c].ravel(), minlength=256) for c in range(x.shape[1])]) / x[:, 0].size
+    mean = levels @ np.arange(256) / 255
+    std = np.sqrt(levels @ (np.arange(256) / 255) ** 2 - mean**2).clip(1e-3)
+    color, _ = background(x.transpose(0, 2, 3, 1))
+    changed = replace(
+        info,
+        checksum=sha256(x.tobytes()).hexdigest(),
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        background=float(((color / 255 - mean) / std).mean()),
+        files=tuple(names[i] for i in order),
+        files_test=(),
+    )
+    images, labels = data.normalize(torch.from_numpy(x), changed.mean, changed.std), torch.from_numpy(y)
+    return changed, data.Images(name, images, labels, images[:0], labels[:0], info.classes)
 
 
 def data_url(image: Image.Image) -> str:
@@ -132,10 +171,11 @@ def data_url(image: Image.Image) -> str:
 
 
 def _kept_index(info: DataSetInfo) -> Tensor | None:
-    return graph_cache.kept_index(info, _pretraining(info))
+    return graph_cache.kept_index(info, pretraining_of(info))
 
 
-def _pretraining(info: DataSetInfo) -> recipes.Pretraining:
+def pretraining_of(info: DataSetInfo) -> recipes.Pretraining:
+    """The settings of the graph of these images."""
     pretraining = recipes.BEST.for_images(info.background).pretraining
     assert pretraining is not None  # of this recipe
     return pretraining
