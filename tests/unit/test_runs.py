@@ -156,7 +156,7 @@ def test_fingerprint_follows_parameters_recipe_and_code(monkeypatch):
     monkeypatch.setitem(recipes.RECIPES, "best", replace(recipes.BEST, threshold=0.123))
     assert fingerprint.fingerprint(run) != before and fingerprint.fingerprint(Run(50, "supervised", 0)) == supervised
     monkeypatch.undo()
-    monkeypatch.setattr(fingerprint, "code_digest", lambda: "other code")
+    monkeypatch.setattr(fingerprint, "code_digest", lambda *modules: "other code")
     assert fingerprint.fingerprint(run) != before
 
 
