@@ -20,6 +20,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     "results": ("ssl_core.lab.page.build", "build the results page again, without training"),
     "label-next": ("ssl_core.lab.tools.label_next", "select the images to label next"),
     "label-strategies": ("ssl_core.lab.studies.strategy_cells", "measure selections of labels against those of the field"),
+    "label-errors": ("ssl_core.lab.studies.label_error_cells", "measure which wrong labels each method finds"),
     "predict": ("ssl_core.lab.tools.predict", "classify images with a finished run"),
     "export-labels": ("ssl_core.lab.tools.label_studio", "write a folder's images and labels as tasks for Label Studio"),
     "import-labels": (
