@@ -3,10 +3,10 @@
 Each method is given the same labels and answers with suspects and with a score for every label, the higher the more probably
 wrong:
 
-- `graph`: label_errors.check, the one that `best` follows;
+- `graph`: label_errors.check, which `best` follows;
 - `neighbors`: a vote of the K nearest labelled images, in the features of the graph, the image itself left out;
 - `cleanlab-supervised`, `cleanlab-best`: confident learning (Northcutt, Jiang & Chuang 2021) by cleanlab, with its defaults, on
-  probabilities from a cross-validation of that recipe.
+  probabilities from a cross-validation of that recipe, of `best` without our check.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SIZES = (100, 1000, 6000)  # labels; digits has too few images for the last
 SEEDS = (0, 1, 2)
 NOISES = ("uniform-1", "uniform-5", "uniform-10", "uniform-20", "uniform-40", "pair-10", "pair-30", "swap-50")
 PAIRS = {"mnist": (4, 9), "fashion-mnist": (2, 6), "digits": (4, 9)}  # 2 and 6: pullover and shirt
-CLEANLAB = {"cleanlab-supervised": "supervised", "cleanlab-best": "best"}  # and the recipe that gives it probabilities
+CLEANLAB = {"cleanlab-supervised": "supervised", "cleanlab-best": "best-without-checking"}  # and the recipe of its networks
 SECONDS = {"graph": 20.0, "neighbors": 10.0, "cleanlab-supervised": 210.0, "cleanlab-best": 900.0}  # before one is measured
 METHODS = tuple(SECONDS)
 QUICK = "digits"  # of a second a cell where nothing is trained
@@ -213,7 +213,7 @@ def accuracy_of(name: str, n_labels: int, seed: int, noise: str = "uniform-0") -
 @cache
 def key(cell: Cell) -> str:
     """Changes with whatever the cell's numbers follow from: graph, the code of our check, K; of cleanlab's, the run."""
-    code = fingerprint.code_digest(("clusters", "label_errors")) if cell.method == "graph" else ""
+    code = fingerprint.code_digest(fingerprint.CHECK_CODE) if cell.method == "graph" else ""
     trained = fingerprint.fingerprint(cell.run) if cell.method in CLEANLAB else ""
     parts = [graph_file(cell.data), PAIRS[cell.data], code, K if cell.method == "neighbors" else "", trained]
     return files.digest(parts)[:8]
