@@ -62,7 +62,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies own-labels trust reference bench certify clean
+.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors own-labels trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -138,6 +138,9 @@ label-studies: $(READY)  ## measure label noise, selection of labels, cross-vali
 
 label-strategies: $(READY)  ## measure selections of labels against the field's (pip install '.[study]'; 30 hours on two cores, resumes)
 	@$(COMMAND) label-strategies $${JOBS:+--jobs "$$JOBS"}
+
+label-errors: $(READY)  ## measure which wrong labels ours and others' methods find (pip install '.[study]'; days on two cores, resumes)
+	@$(COMMAND) label-errors $${JOBS:+--jobs "$$JOBS"}
 
 own-labels: $(READY)  ## check MNIST's own 70,000 labels by networks that did not see them (10 minutes)
 	@$(COMMAND) own-labels

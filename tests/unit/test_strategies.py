@@ -131,16 +131,18 @@ def made_row(cell, accuracy=0.5, key=None):
 
 def test_finished_cells_are_kept_and_stale_ones_measured_again(tmp_path):
     path, stale = tmp_path / "rows.csv", replace(CELL, seed=1)
-    assert cells.read_rows(path) == {} and len(cells.missing(path)) == len(cells.grid())
-    cells.keep(made_row(CELL), CELL, path)
-    cells.keep(made_row(stale, key="before"), stale, path)
-    left = cells.missing(path)
+    table = replace(cells.TABLE, path=path)
+    assert table.read() == {} and len(table.missing()) == len(cells.grid())
+    table.keep(made_row(CELL), CELL)
+    table.keep(made_row(stale, key="before"), stale)
+    left = table.missing()
     assert CELL not in left and stale in left and len(left) == len(cells.grid()) - 1
-    cells.keep(made_row(stale, 0.75), stale, path)
-    assert set(cells.read_rows(path)) == {CELL, stale} and cells.read_rows(path)[stale]["accuracy"] == "0.75"
+    assert dict(zip(table.frame()["seed"], table.frame()["current"], strict=True)) == {0: True, 1: False}
+    table.keep(made_row(stale, 0.75), stale)
+    assert set(table.read()) == {CELL, stale} and table.read()[stale]["accuracy"] == "0.75"
     path.write_text("something else\n1\n")
     with pytest.raises(ValueError, match=r"^rows\.csv: must be a table with the columns data and strategy"):
-        cells.read_rows(path)
+        table.read()
 
 
 def test_the_order_gives_a_picture_early():
@@ -152,9 +154,12 @@ def test_the_order_gives_a_picture_early():
     assert {(c.data, c.n_labels, c.seed) for c in early} == {(d, n, 0) for d in cells.FIRST[0] for n in (10, 50)}
 
 
-def test_the_time_to_go_is_that_of_finished_cells_of_the_measure():
-    rows = [{"measure": "spreading", "seconds": each} for each in ("1", "3", "50")]
-    assert cells.to_go([CELL, CELL, replace(CELL, measure="best")], rows, 2) == (3 + 3 + cells.MEASURES["best"]) / 2
+def test_the_time_to_go_is_that_of_finished_cells_of_the_measure(tmp_path):
+    table = replace(cells.TABLE, path=tmp_path / "rows.csv")
+    for seed, seconds in enumerate((1, 3, 50)):
+        cell = replace(CELL, seed=seed)
+        table.keep(made_row(cell) | {"seconds": seconds}, cell)
+    assert table.to_go([CELL, CELL, replace(CELL, measure="best")], 2) == (3 + 3 + cells.MEASURES["best"]) / 2
 
 
 def test_without_the_package_one_line_says_how_to_get_it(monkeypatch):
@@ -168,10 +173,11 @@ def test_a_stopped_command_keeps_the_cells_at_work_and_goes_on(tmp_path):
     path = tmp_path / "rows.csv"
     code = (
         "import signal, sys, time; from pathlib import Path; from ssl_core.lab.studies import strategy_cells as cells\n"
+        "from dataclasses import replace\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "def slow(cell):\n    time.sleep(1)\n    return {**cells.asdict(cell), 'accuracy': '0.5', 'images': 1, 'classes': 1, "
         "'seconds': '1', 'key': cells.key(cell)}\n"
-        "cells.measure = slow\ncells.measure_all(cells.missing(Path(sys.argv[1]))[:40], 2, Path(sys.argv[1]))"
+        "table = replace(cells.TABLE, path=Path(sys.argv[1]), measure=slow)\ntable.measure_all(table.missing()[:40], 2)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not path.exists() and process.poll() is None:
@@ -179,9 +185,10 @@ def test_a_stopped_command_keeps_the_cells_at_work_and_goes_on(tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     out, error = process.communicate(timeout=60)
     assert process.returncode and "KeyboardInterrupt" in error
-    rows = cells.read_rows(path)
+    table = replace(cells.TABLE, path=path)
+    rows = table.read()
     assert len(out.splitlines()) < len(rows) < 40, "those at work are kept"
-    assert not set(rows) & set(cells.missing(path))
+    assert not set(rows) & set(table.missing())
 
 
 def frame(accuracies, measure="spreading", n_labels=10, name="mnist"):
@@ -231,5 +238,5 @@ def test_table_figure_and_words_show_what_is_there():
 def test_the_study_reads_the_reference():
     results = Results(records.read_table(files.REFERENCE / "results.csv").assign(current=True))
     found = strategies.summarize(results)
-    assert len(found) == len(cells.read_rows()) and found["accuracy"].between(0, 1).all()
+    assert len(found) == len(cells.TABLE.read()) and found["accuracy"].between(0, 1).all()
     assert set(found["strategy"]) <= set(cells.STRATEGIES)

@@ -1,15 +1,14 @@
 """How do our selections of the images to label compare with the field's? The cells are measured by strategy_cells.py."""
 
-from dataclasses import asdict
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import intervals, learning_curve, words
-from .strategy_cells import MEASURES, OURS, ROWS, SETS, STRATEGIES, key, read_rows
+from .cells import CellTable
+from .strategy_cells import MEASURES, OURS, SETS, STRATEGIES, TABLE
 from .study import Results, Study
 from .style import drawn_error, error_axis, label_axis, new_figure
 
@@ -35,12 +34,9 @@ DIFFERENCES = (
 )
 
 
-def summarize(results: Results, path: Path = ROWS) -> pd.DataFrame:
+def summarize(results: Results, measured: CellTable = TABLE) -> pd.DataFrame:
     """A row for each finished cell; `current` says whether today's code would make the same. None without any finished run."""
-    rows = {} if results.every.empty else read_rows(path)
-    frame = pd.DataFrame([asdict(cell) | {"current": row["key"] == key(cell)} for cell, row in rows.items()])
-    columns = {"accuracy": float, "images": int, "classes": int}
-    return frame.assign(**{name: [to(row[name]) for row in rows.values()] for name, to in columns.items()})
+    return pd.DataFrame() if results.every.empty else measured.frame(accuracy=float, images=int, classes=int)
 
 
 def by_strategy(cells: pd.DataFrame) -> pd.DataFrame:

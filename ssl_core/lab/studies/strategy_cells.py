@@ -6,37 +6,27 @@ of their own, since it is the selected images, not a draw, that identify such a 
 """
 
 import argparse
-import signal
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import Timeout
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ssl_core import data, experiment, graph, selection
 from ssl_core.data import Images
-from ssl_core.datasets import describe, tables
-from ssl_core.datasets.checks import check_whole
-from ssl_core.datasets.machine import cores, lock
+from ssl_core.datasets import describe
 from ssl_core.graph import Neighbors
-from ssl_core.recipes import BEST
 from ssl_core.train import fit
 
-from .. import LabError
-from ..runs import files, fingerprint, graph_cache, sweep
-from ..runs.progress import duration
+from ..runs import files, fingerprint
 from ..runs.spec import Run
+from .cells import CellTable, graph_file, images_and_graph
+from .cells import configure as configure
 
-ROWS = files.REFERENCE / "strategies.csv"
 SETS = ("mnist", "fashion-mnist", "digits", "mnist-few-eights")
 SIZES = (10, 20, 50, 100, 250)  # labels after each round
 SEEDS = (0, 1, 2, 3, 4)
@@ -47,7 +37,6 @@ STRATEGIES = ("random", "class-balanced", *OURS, *FIELD)
 MEASURES = {"spreading": 6.0, "best": 130.0, "supervised": 60.0}  # seconds that a cell takes, before one is measured
 QUICK = "digits"  # of a second a cell
 FIRST = ("mnist", "fashion-mnist", "digits"), (10, 50), ("core-set", "entropy", "class-balanced")  # trained first; not so these
-COLUMNS = ("data", "strategy", "n_labels", "seed", "measure", "accuracy", "images", "classes", "seconds", "key")
 
 
 @dataclass(frozen=True)
@@ -84,9 +73,7 @@ class Cell:
 @lru_cache(maxsize=1)
 def read_set(name: str) -> tuple[Images, Neighbors, np.ndarray]:
     """The images of a data set, their graph, and its features (N, 300), float64, of length one."""
-    images, pretraining = data.load(name, files.DATA), Run(1, "best", 0, name).pretraining
-    assert pretraining is not None  # of this recipe
-    neighbors = graph_cache.load(images, pretraining, lambda event: None)
+    images, neighbors = images_and_graph(name)
     features = torch.nn.functional.normalize(neighbors.features.double(), dim=1).numpy()
     return images, neighbors, features
 
@@ -202,27 +189,11 @@ def trained(cell: Cell, images: Images, neighbors: Neighbors, labeled: Tensor) -
 def key(cell: Cell) -> str:
     """Changes with whatever the cell's number follows from: graph, rounds, our selection's code; of trained ones, the run."""
     code = {"typical": fingerprint.SELECTION_CODE, "next": (*fingerprint.SELECTION_CODE, "next_label")}.get(cell.strategy, ())
-    pretraining = BEST.for_images(describe(cell.data).background).pretraining
-    assert pretraining is not None  # of this recipe
-    parts = [graph_cache.path(cell.data, pretraining).stem, SIZES, POOL, fingerprint.code_digest(code)]
+    parts = [graph_file(cell.data), SIZES, POOL, fingerprint.code_digest(code)]
     return files.digest([*parts, "" if cell.measure == "spreading" else fingerprint.fingerprint(cell.run)])[:8]
 
 
 # --- the table of rows, and the command
-
-
-def read_rows(path: Path = ROWS) -> dict[Cell, dict[str, str]]:
-    """The finished cells and their rows; none if the file is not there. ValueError for another table."""
-    if not path.exists():
-        return {}
-    rows = tables.read(path, COLUMNS).rows
-    return {Cell(r["data"], r["strategy"], int(r["n_labels"]), int(r["seed"]), r["measure"]): r for r in rows}
-
-
-def keep(row: dict[str, object], cell: Cell, path: Path = ROWS) -> None:
-    """Writes the row of a finished cell beside those of the others, in one step."""
-    rows: dict[Cell, dict] = {**read_rows(path), cell: row}
-    tables.write(path, COLUMNS, [rows[each] for each in sorted(rows, key=astuple)])
 
 
 def grid() -> list[Cell]:
@@ -230,61 +201,19 @@ def grid() -> list[Cell]:
     return sorted((Cell(*values) for values in product(SETS, STRATEGIES, SIZES, SEEDS, MEASURES)), key=lambda cell: cell.rank)
 
 
-def missing(path: Path = ROWS) -> list[Cell]:
-    """The cells of the grid without a row, or with one of another graph or other code."""
-    rows = read_rows(path)
-    return [cell for cell in grid() if cell not in rows or rows[cell]["key"] != key(cell)]
-
-
-def to_go(cells: Iterable[Cell], rows: Iterable[dict[str, str]], jobs: int) -> float:
-    """The seconds that `cells` will take: each as long as the median finished one of its measure."""
-    seconds: dict[str, list[float]] = {}
-    for row in rows:
-        seconds.setdefault(row["measure"], []).append(float(row["seconds"]))
-    typical = MEASURES | {name: float(np.median(values)) for name, values in seconds.items()}
-    return sum(typical[cell.measure] for cell in cells) / jobs
-
-
-def start_worker() -> None:
-    """Prepares a process that measures: one thread; interrupts are its parent's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-def measure_all(cells: Sequence[Cell], jobs: int, path: Path = ROWS) -> None:
-    """Measures the cells, `jobs` at a time, and keeps the row of each when it is finished; interrupted, also those at work."""
-    left = dict.fromkeys(cells)
-    with ProcessPoolExecutor(jobs, initializer=start_worker) as pool:
-        futures = {pool.submit(measure, cell): cell for cell in cells}
-        try:
-            for future in as_completed(futures):
-                cell = futures[future]
-                keep(row := future.result(), cell, path)
-                del left[cell]
-                time_to_go = duration(to_go(left, read_rows(path).values(), jobs))
-                print(f"{cell} · {float(str(row['accuracy'])):.2%} · {len(left)} cells, about {time_to_go} to go", flush=True)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            for future, cell in futures.items():
-                if cell in left and future.done() and not future.cancelled() and not future.exception():
-                    keep(future.result(), cell, path)
-            raise
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", default="", help="cells at a time (default: one per core)")
+TABLE = CellTable(
+    path=files.REFERENCE / "strategies.csv",
+    columns=("data", "strategy", "n_labels", "seed", "measure", "accuracy", "images", "classes", "seconds", "key"),
+    cell=Cell,
+    grid=grid,
+    key=key,
+    measure=measure,
+    told=lambda row: f"{float(str(row['accuracy'])):.2%}",
+    kind=lambda cell: cell.measure,
+    seconds=MEASURES,
+)
 
 
 def command(args: argparse.Namespace) -> None:
-    jobs = check_whole("JOBS", sweep.number(args.jobs) if args.jobs else cores())
     field_strategy("badge", 2, 0)  # fails at once where the package is missing
-    files.writable("outputs/reference", ROWS.parent)
-    try:
-        with lock(ROWS.with_suffix(".lock"), timeout=0):
-            cells = missing()
-            print(f"{len(grid()) - len(cells)} of {len(grid())} cells are finished")
-            measure_all(cells, jobs)
-    except Timeout:
-        raise LabError(f"{ROWS.name}: another process is measuring; it keeps what it finishes") from None
+    TABLE.complete(args.jobs)
