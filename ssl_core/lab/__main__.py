@@ -27,6 +27,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
         "bring labels of Label Studio, or of a table, into a folder's labels.csv",
     ),
     "compare-labels": ("ssl_core.lab.tools.agreement", "compare the labels of two people"),
+    "duplicates": ("ssl_core.lab.tools.duplicates", "list the images that are there twice"),
     "bench": ("ssl_core.lab.tools.bench", "measure the speed of training and of a sweep"),
     "certify": ("ssl_core.lab.runs.certify", "check whether a change of the code changes a number"),
     "reference": ("ssl_core.lab.page.reference", "make everything that the pages show, and renew outputs/reference"),
