@@ -181,6 +181,30 @@ def test_colours_tell_images_apart(digits):
     assert [pair[:2] for pair in duplicates.near_pairs(np.stack([red, (red * 0.8).astype(np.uint8)]))] == [(0, 1)]
 
 
+TWINS = {2115: 18494, 2605: 11932, 4222: 20255, 4926: 18494, 4998: 13360, 6210: 6300, 7391: 37669, 9867: 58762}
+
+
+def test_test_images_of_fashion_mnist_are_all_but_training_images():
+    _, arrays = load("fashion-mnist", files.DATA)
+    x, x_test = arrays["x"][:, 0], arrays["x_test"][:, 0]
+    mean = np.concatenate([x, x_test]).mean(axis=0, dtype=np.float64).astype(np.float32)
+    likeness, _ = duplicates.aligned(x[list(TWINS.values())], x_test[list(TWINS)], mean)
+    assert (likeness >= 0.999).all() and (x[list(TWINS.values())] != x_test[list(TWINS)]).any(axis=(1, 2)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, number", [("mnist", 0), ("fashion-mnist", 10)])
+def test_number_of_test_images_that_are_told_of(name, number):
+    """All 70,000 images with each other: no exact copy, and as many test images as the set's note says."""
+    rows, n_test = tool.copies(name)
+    assert n_test == 10_000 and not [row for row in rows if row.kind == "exact"]
+    close = [row for row in rows if float(row.likeness) >= 0.998]
+    parts = {row.file: row.part for row in rows}
+    crossing = [row for row in close if row.part == "test" and parts[row.copy_of] == "labelled"]
+    assert len(crossing) == number
+    assert ("ten are" in datasets.DATA_SETS[name].copies) == bool(number)
+
+
 # --- a folder
 
 
@@ -278,7 +302,7 @@ def test_folder_without_groups_is_as_it_was(pages, tmp_path):
     """The draw is that of the files alone: the first of each class by their digests. Finished runs stay finished."""
     top, lines = pages
     (top / "labels.csv").write_text("\n".join(["file,label", *(line.rpartition(",")[0] for line in lines)]))
-    info, arrays = load(str(top))
+    info = describe(str(top))
     label = dict(line.split(",")[:2] for line in lines)
     order = sorted((decode(top / file)[1], file) for file in label)
     expected = {file for c in "abc" for file in [file for _, file in order if label[file] == c][:8]}

@@ -5,7 +5,7 @@ it also writes labels_with_groups.csv, the same table with the copies as groups;
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -64,7 +64,20 @@ def write(path: Path, rows: Iterable[Copy]) -> Path:
     for row, why in listed:
         matter[row.group] = max(matter[row.group], _matter(why))
     listed.sort(key=lambda each: (-matter[each[0].group], each[0].group, each[0].file))
-    tables.write(path, COLUMNS, [row._asdict() | {"why": why} for row, why in listed])
+    return _replace(path, COLUMNS, [row._asdict() | {"why": why} for row, why in listed])
+
+
+def _replace(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Path:
+    """Writes a table; a former one that is not the same is kept beside it: somebody may have typed there."""
+    if path.exists():
+        try:
+            table = tables.read(path, columns[:1])
+            same = list(table.rows) == [{name: row.get(name, "") for name in columns} for row in rows]
+        except ValueError:
+            same = False
+        if not same:
+            print(f"duplicates: the former {path.name} is kept as {files.keep_beside(path, path.read_bytes()).name}")
+    tables.write(path, columns, rows)
     return path
 
 
@@ -88,8 +101,7 @@ def write_groups(folder: Path, rows: Sequence[Copy], path: Path) -> Path:
     with_groups = [row | {column: row.get(column) or group_of.get(found.get(row["file"], ""), "")} for row in table.rows]
     rest = group_of.keys() - found.values()
     with_groups += [{"file": row.file, column: group_of[row.file]} for row in rows if row.file in rest]
-    tables.write(path, [*table.columns, *({column} - {*table.columns})], with_groups)
-    return path
+    return _replace(path, [*table.columns, *({column} - {*table.columns})], with_groups)
 
 
 def _name(first: str, own: Iterable[str]) -> str:
