@@ -62,7 +62,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors own-labels trust reference bench certify clean
+.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels duplicates lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors own-labels trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -98,6 +98,9 @@ import-labels: $(READY)  ## bring labels into the labels.csv of DATA=folder, fro
 
 compare-labels: $(READY)  ## compare two people's labels, A=one.csv B=other.csv: agreement, and outputs/disagreements.csv to decide
 	@$(COMMAND) compare-labels --a "$$A" --b "$$B" --outputs "$$OUTPUTS"
+
+duplicates: $(READY)  ## list the images of DATA=folder that are there twice, or nearly: outputs/…/duplicates.csv
+	@$(COMMAND) duplicates --data "$$DATA" --outputs "$$OUTPUTS"
 
 lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
 	@$(COMMAND) lab

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import folder, store
 from .fetch import DataError
 from .info import MEAN, STD, DataSetInfo
-from .named import DATA_SETS, NamedSet
+from .named import DATA_SETS, NamedSet, PublishedSet
 from .names import is_archive, is_image, not_a_folder
 from .store import Arrays
 
@@ -28,6 +28,7 @@ __all__ = [
     "DataError",
     "DataSetInfo",
     "NamedSet",
+    "PublishedSet",
     "check_name",
     "describe",
     "fetch",

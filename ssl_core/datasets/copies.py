@@ -77,9 +77,9 @@ def _same(first: np.ndarray, second: np.ndarray, mean: np.ndarray) -> np.ndarray
     first, second = first.astype(np.float32), second.astype(np.float32)
     for dy, dx in SHIFTS:
         a, b = _window(first, dy, dx), _window(second, -dy, -dx)
-        hits = np.flatnonzero(~same & (_correlation(_without(a), _without(b)) >= SAME))
+        hits = np.flatnonzero(~same & (correlation(without(a), without(b)) >= SAME))
         means = (_window(mean[None], dy, dx), _window(mean[None], -dy, -dx))
-        same[hits] = _correlation(_without(a[hits], means[0]), _without(b[hits], means[1])) >= SAME_CONTENT
+        same[hits] = correlation(without(a[hits], means[0]), without(b[hits], means[1])) >= SAME_CONTENT
     return same
 
 
@@ -90,17 +90,17 @@ def _window(pictures: np.ndarray, dy: int, dx: int) -> np.ndarray:
     return part.reshape(len(pictures), -1)
 
 
-def _without(flat: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
+def without(flat: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
     """Rows without their own mean; and without the part that is proportional to the row `mean` (1, D)."""
     flat = flat - flat.mean(axis=1, keepdims=True)
     if mean is None:
         return flat
-    unit = _without(mean)
+    unit = without(mean)
     unit = unit / max(float(np.linalg.norm(unit)), 1e-9)
     return flat - (flat @ unit.T) * unit
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1) + 1e-9)
 
 

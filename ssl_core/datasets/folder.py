@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import copies, store
+from . import copies, copy_table, duplicates, grouping, store
 from .checks import MOST_CLASSES
 from .info import DataSetInfo
 from .machine import cores, digest
@@ -25,6 +25,7 @@ from .walk import WHOLE, Listing, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
 FEW_LEVELS = 64  # of 256: with fewer, a scale is told to be too wide
+TELL_FROM = 20_000  # images, of which comparing all takes more than a few seconds
 TELL_EVERY = 5  # seconds between two lines of progress
 GONE = "this folder is not there any more; its images are those that were read last"
 PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
@@ -97,13 +98,17 @@ def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
     n, folder = len(listing.entries), listing.folder
     pixels, digests, scale = _decode_entries(listing)
     usable = np.array([each is not None for each in digests], bool)
-    _drop_contradictions(listing, _contents(pixels, digests), usable)
+    contents = _contents(pixels, digests)
+    _drop_contradictions(listing, contents, usable)
     is_test = np.arange(n) >= len(listing.train)
     own_test = bool((is_test & usable).any())
-    pairs = _pairs(listing, pixels, usable, is_test if own_test else None)
-    if not own_test:
-        is_test = _drawn_to_test(listing, digests, usable, copies.groups(n, pairs))
-    near = _note_near(listing, pairs, is_test, int((usable & is_test).sum()))
+    pairs = _all_pairs(listing, pixels, contents, usable)
+    if not own_test and listing.groups:
+        is_test = _drawn_by_group(listing, digests, usable, pairs)
+    elif not own_test:
+        is_test = _drawn_to_test(listing, digests, usable, copies.groups(n, _pairs(listing, pixels, usable)))
+    rows = _note_copies(listing, pairs, usable, is_test)
+    _note_groups(listing, usable, is_test)
     if not (usable & ~is_test).any():
         raise Unusable(f"data={str(folder)!r}: no image that can be used{all_left_out(listing)}", listing)
     try:
@@ -116,8 +121,14 @@ def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
     arrays = _arrays(pixels, labels, classes, parts)
     problem = _problem(classes, labels[parts[""]], labels[parts["_test"]], listing.hint)
     look |= {f"files{part}": tuple(listing.entries[i][0] for i in index) for part, index in parts.items()}
+    look |= {"groups": tuple(listing.groups.get(file, "") for file in look["files"]) if listing.groups else ()}
     look |= {"own_test": own_test, "skipped": tuple(sorted(listing.skipped)), "notes": tuple(sorted(listing.notes))}
-    look |= {"near_copies": near, "scale": scale, "problem": problem and printable(f"data={str(folder)!r}: {problem}")}
+    look |= {
+        "copies": tuple(map(tuple, rows)),
+        "near_copies": _near_labeled(rows),
+        "scale": scale,
+        "problem": problem and printable(f"data={str(folder)!r}: {problem}"),
+    }
     return arrays, described(folder.name, slug(str(folder)), tuple(classes), arrays, **look)
 
 
@@ -199,6 +210,7 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
     if both := tested.intersection(content for (_, label), content in zip(listing.train, contents, strict=False) if not label):
         told = "also among the unlabelled images of training: on new ones the accuracy may be lower"
         listing.note(WHOLE, f"{len(both)} test image{'s are' if len(both) > 1 else ' is'} {told}")
+    n_tested = 0
     for i, ((file, label), content) in enumerate(zip(listing.entries, contents, strict=True)):
         if not usable[i] or not label:
             continue
@@ -209,18 +221,33 @@ def _drop_contradictions(listing: Listing, contents: list[str | None], usable: n
         elif i < len(listing.train) and content in tested:
             usable[i] = False
             listing.skip(file, "the same image is a test image")
+            n_tested += 1
+    if n_tested:
+        told = "left out of training, or the accuracy would be too high"
+        listing.note(WHOLE, f"{n_tested} labelled image{'s are' if n_tested > 1 else ' is'} also among the test images: {told}")
 
 
-def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray, is_test: np.ndarray | None) -> list[tuple[int, int]]:
-    """Pairs of images that are near copies, or of one photo: of test and labelled images, or, without `is_test`, of a class."""
+def _all_pairs(listing: Listing, pixels: np.ndarray, contents: list[str | None], usable: np.ndarray) -> list[duplicates.Pair]:
+    """The copies among all images of the folder, also those that are left out; and the labelled ones of one photo."""
+    if len(entries := listing.entries) > TELL_FROM:
+        print(f"{listing.folder.name}: {len(entries)} images are compared with each other", file=sys.stderr, flush=True)
+    pairs = duplicates.pairs(pixels, contents)
+    found = {pair[:2] for pair in pairs}
+    labeled = [i for i in np.flatnonzero(usable).tolist() if entries[i][1]]
+    photos = ((labeled[i], labeled[j]) for i, j in copies.one_photo([entries[i] for i in labeled]))
+    return pairs + [duplicates.Pair(i, j, 0.0, "one photo") for i, j in photos if (i, j) not in found]
+
+
+def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of labelled images of a class that are near copies, or of one photo: they are drawn to test with together.
+
+    Found as they always were, whatever `duplicates` finds beside them: the draw decides which finished runs count.
+    """
     entries = listing.entries
     labeled = np.flatnonzero(usable & np.array([label != "" for _, label in entries], bool))
     pictures = grey(pixels[labeled])[..., 0]
     pairs = copies.one_photo([entries[i] for i in labeled])
-    if is_test is not None:
-        test, train = np.flatnonzero(is_test[labeled]), np.flatnonzero(~is_test[labeled])
-        pairs += [(int(test[i]), int(train[j])) for i, j in copies.near_copies(pictures[test], pictures[train])]
-    elif len(labeled):
+    if len(labeled):
         classes, mean = np.array([entries[i][1] for i in labeled], dtype=object), copies.mean_picture(pictures)
         for label in sorted(set(classes)):
             members = np.flatnonzero(classes == label)
@@ -229,22 +256,68 @@ def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray, is_test: np
     return [(int(labeled[i]), int(labeled[j])) for i, j in pairs]
 
 
-def _note_near(listing: Listing, pairs: list[tuple[int, int]], is_test: np.ndarray, n_test: int) -> tuple[tuple[str, str], ...]:
-    """Notes test images that are near copies of labelled ones; the files of each such pair, one for a test image."""
-    crossing: dict[str, str] = {}
-    for i, j in pairs:
-        if is_test[i] != is_test[j]:
-            test, train = (i, j) if is_test[i] else (j, i)
-            crossing.setdefault(listing.entries[test][0], listing.entries[train][0])
-    labels = dict(listing.entries)
-    for file, twin in crossing.items():
-        other = "a label" if labels[file] == labels[twin] else f"another label, {labels[twin]}"
+def _note_copies(
+    listing: Listing, pairs: list[duplicates.Pair], usable: np.ndarray, is_test: np.ndarray
+) -> list[copy_table.Copy]:
+    """Notes what there is to say of copies; returns the table of them."""
+    parts = [
+        copy_table.part(label, is_test=bool(test), is_used=bool(use))
+        for (_, label), test, use in zip(listing.entries, is_test, usable, strict=True)
+    ]
+    files, labels = zip(*listing.entries, strict=True)
+    rows = copy_table.table(files, parts, labels, pairs)
+    label_of = dict(listing.entries)
+    for file, twin in _near_labeled(rows):
+        other = "a label" if label_of[file] == label_of[twin] else f"another label, {label_of[twin]}"
         listing.note(file, f"nearly the same as {twin}, which has {other}")
-    if crossing:
-        file, twin = min(crossing.items())
-        told = f"nearly the same as a labelled one, such as {file} and {twin}: the accuracy may be too high"
-        listing.note(WHOLE, f"{len(crossing)} of {n_test} test images are {told}")
-    return tuple(sorted(crossing.items()))
+    for sentence in copy_table.sentences(rows, int((usable & is_test).sum())):
+        listing.note(WHOLE, sentence)
+    return rows
+
+
+def _near_labeled(rows: list[copy_table.Copy]) -> tuple[tuple[str, str], ...]:
+    """The test images that are near copies of labelled ones, each with one of these."""
+    return tuple(copy_table.twins(rows, copy_table.LABELED).items())
+
+
+def _drawn_by_group(listing: Listing, digests: list[str | None], usable: np.ndarray, pairs: list[duplicates.Pair]) -> np.ndarray:
+    """The images (N,), as a mask, that become test images where a table groups them: whole groups, about one in TEST_SHARE.
+
+    Copies are in one group. Unlabelled images of a group with a test image are left out.
+    """
+    entries = listing.entries
+    first: dict[str, int] = {}
+    links = [(first.setdefault(group, i), i) for i, (file, _) in enumerate(entries) if (group := listing.groups.get(file))]
+    group_of = copies.groups(len(entries), [*links, *(pair[:2] for pair in pairs)])
+    labeled = [i for i in np.flatnonzero(usable).tolist() if entries[i][1]]
+    labeled.sort(key=lambda i: (digests[i], entries[i][0]))
+    members = grouping.drawn([entries[i][1] for i in labeled], [group_of[i] for i in labeled], TEST_SHARE)
+    if labeled and not members:
+        told = "too large to stay on one side: test images are drawn from within them, and the accuracy may be too high"
+        listing.note(WHOLE, f"the groups of the column group are {told}")
+        return _drawn_to_test(listing, digests, usable, list(range(len(entries))))
+    taken = np.zeros(len(entries), bool)
+    taken[[i for i in labeled if group_of[i] in members]] = True
+    tested = {listing.groups[file] for i in np.flatnonzero(taken) if (file := entries[i][0]) in listing.groups}
+    for i, (file, label) in enumerate(entries):
+        if usable[i] and not label and (group := listing.groups.get(file)) in tested:
+            usable[i] = False
+            listing.skip(file, f"its group, {group}, is on the side of the test images")
+    return taken
+
+
+def _note_groups(listing: Listing, usable: np.ndarray, is_test: np.ndarray) -> None:
+    """Notes how many groups a table gives the images, and which are on both sides."""
+    if not listing.groups:
+        return
+    entries = listing.entries
+    sides = [[entries[i][0] for i in np.flatnonzero(usable & side)] for side in (~is_test, is_test)]
+    counts = [len({listing.groups[file] for file in side if file in listing.groups}) for side in sides]
+    listing.note(WHOLE, f"groups, by the column group: {counts[0]} to train with, {counts[1]} to test with")
+    if both := grouping.on_both_sides(listing.groups, *sides):
+        group, train, test = both[0]
+        told = f"on both sides, such as {group} ({train} to train with, {test} to test with): the accuracy may be too high"
+        listing.note(WHOLE, f"{len(both)} group{'s are' if len(both) > 1 else ' is'} {told}")
 
 
 def _drawn_to_test(listing: Listing, digests: list[str | None], usable: np.ndarray, groups: list[int]) -> np.ndarray:

@@ -29,5 +29,7 @@ class DataSetInfo:
     skipped: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # files of a folder that are left out, and why
     notes: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # about files that are used; `.`: about the whole folder
     near_copies: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of labelled images (second) among test images
+    copies: tuple[tuple[str, ...], ...] = field(default=(), repr=False)  # of a folder's images: rows of duplicates.Copy
+    groups: tuple[str, ...] = field(default=(), repr=False)  # of the training images, '' for none; () without a column `group`
     scale: tuple[float, float] | None = None  # of images with more than 8 bits a pixel: the values that become 0 and 255
     problem: str = ""  # why a folder can't be trained with: a message, empty if it can

@@ -134,6 +134,7 @@ def _read_by_table(listing: Listing, folders: list[str]) -> None:
     test = images(probe, "test") if "test" in folders else []
     labels = _labels(listing, TABLE, [*files, *test, *(file for file, _ in probe.skipped)])
     no_class = _of_no_class(listing, [*files, *test], labels)
+    _read_groups(listing, TABLE, [*files, *test])
     listing.train = [(file, labels.get(file, "")) for file in files if file not in no_class]
     classes = _classes(listing.train)
     unlabeled = (file for file, label in listing.train if not label and not file.startswith("unlabeled/"))
@@ -216,6 +217,7 @@ def _test_images(listing: Listing, part: str, labels: dict[str, str], without: I
     told = [labels]
     if (listing.folder / table).is_file():
         told.append(_labels(listing, table, files))
+        _read_groups(listing, table, files)
     classes, entries = _classes(listing.train), []
     for file in files:
         found = {labels[file] for labels in told if file in labels}
@@ -286,6 +288,22 @@ def _labels(listing: Listing, table: str, files: list[str]) -> dict[str, str]:
         if len(several) > 1 and file in used:
             listing.note(file, f"two labels in {table} ({brief(sorted(several))}): neither is used")
     return {file: label for file, (label, *more) in ((file, sorted(each)) for file, each in labels.items()) if not more}
+
+
+def _read_groups(listing: Listing, table: str, files: list[str]) -> None:
+    """Keeps the group of each of `files` that has one in `table`, also of those without a label."""
+    place = table.removesuffix(TABLE)
+    rows = tables.groups(listing.folder / table)
+    here = [file.removeprefix(place) for file in files if file.startswith(place)]
+    found = tables.match((name for name, _ in rows), here, listing.folder / place)
+    several: dict[str, set[str]] = {}
+    for name, group in rows:
+        if name in found:
+            several.setdefault(f"{place}{found[name]}", set()).add(group)
+    for file, groups in several.items():
+        if len({*groups} | {listing.groups.get(file, min(groups))}) > 1:
+            listing.note(file, f"several groups in {table} ({brief(sorted(groups))}): {min(groups)} is used")
+        listing.groups.setdefault(file, min(groups))
 
 
 def _classes(entries: list[Entry]) -> Counter[str]:

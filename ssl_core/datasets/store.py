@@ -18,7 +18,21 @@ from .machine import digest, lock, write_atomically
 
 Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, 28, 28); `y` and `y_test`, int64 (N,), −1 for no label
 # The modules that decide how images are read, and what is told of them.
-CODE = ("pixels", "walk", "names", "tables", "table_names", "scan", "copies", "folder", "info", "named")
+CODE = (
+    "pixels",
+    "walk",
+    "names",
+    "tables",
+    "table_names",
+    "scan",
+    "copies",
+    "copy_table",
+    "duplicates",
+    "grouping",
+    "folder",
+    "info",
+    "named",
+)
 KEPT_VERSIONS = 3  # of a folder that changes: a sweep that began with one of them may still read it
 
 

@@ -20,6 +20,7 @@ from .table_names import BLANKS, appearance, clean, difference, head_advice, is_
 __all__ = ["Table", "appearance", "difference", "look_alikes", "match", "nearly", "read", "read_labels", "without_class", "write"]
 
 NO_CLASS = "no class"  # in the column `status`: an image of none of the classes
+GROUP = "group"  # the column of images that belong together
 SEPARATORS = ",;\t|"
 TITLE_ROWS = 10  # in which the head of a table is looked for, to name its line
 IN_ONE_COLUMN = "all columns lie in one: divide it (Excel: Data, Text to Columns), and move what was typed beside it into its own"
@@ -113,6 +114,13 @@ def without_class(path: Path) -> list[str]:
     """The `file` of each row of a table of labels whose `status` is NO_CLASS; raises ValueError as `read` does."""
     table = read(path, ("file", "label"))
     return [row["file"] for row in table.rows if row.get("status", "").casefold() == NO_CLASS]
+
+
+def groups(path: Path) -> list[tuple[str, str]]:
+    """The `file` and `group` of each row of a table of labels that has a group; raises ValueError as `read` does."""
+    table = read(path, ("file", "label"))
+    column = next((name for name in table.columns if name.casefold() == GROUP), GROUP)
+    return [(row["file"], row[column]) for row in table.rows if row["file"] and row.get(column)]
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

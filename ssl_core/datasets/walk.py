@@ -33,6 +33,7 @@ class Listing:
     notes: list[tuple[str, str]] = field(default_factory=list)
     states: dict[str, tuple[int, int]] = field(default_factory=dict)  # size and time of each image file
     hint: str = ""  # how it gets labels, if it has none
+    groups: dict[str, str] = field(default_factory=dict)  # of files, by the column `group` of a table of labels
 
     @property
     def entries(self) -> list[Entry]:

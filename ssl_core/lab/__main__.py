@@ -30,6 +30,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     ),
     "compare-labels": ("ssl_core.lab.tools.agreement", "compare the labels of two people"),
     "own-labels": ("ssl_core.lab.studies.own_labels", "check MNIST's own labels by networks that did not see them"),
+    "duplicates": ("ssl_core.lab.tools.duplicates", "list the images that are there twice"),
     "bench": ("ssl_core.lab.tools.bench", "measure the speed of training and of a sweep"),
     "certify": ("ssl_core.lab.runs.certify", "check whether a change of the code changes a number"),
     "reference": ("ssl_core.lab.page.reference", "make everything that the pages show, and renew outputs/reference"),

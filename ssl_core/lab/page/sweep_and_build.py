@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ssl_core.data import load
-from ssl_core.datasets import DATA_SETS, DataSetInfo, check_name, describe, fetch, pinned, slug, tables
+from ssl_core.datasets import DATA_SETS, DataSetInfo, PublishedSet, check_name, describe, fetch, pinned, slug, tables
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
@@ -105,8 +105,9 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
     names = list(dict.fromkeys(run.data for run in grid))
     with lock(outputs), _environment(pinned(names)):  # runs and page read the images that are there now
         for name in names:
-            if describe(name, for_training=False).as_published:
+            if isinstance(published := DATA_SETS.get(name), PublishedSet):
                 fetch(name, files.DATA)
+                print(f"{published.title}: {published.copies}", flush=True)
             else:
                 preview(name, outputs)
         executor: Executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
