@@ -169,7 +169,7 @@ def _one_with_one(one: Tangents, other: Tangents) -> np.ndarray:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("nd,nd->n", a, b)
+    return np.einsum("ij,ij->i", a, b)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
