@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from ssl_core import data
 from ssl_core.datasets.checks import FOLDS
-from ssl_core.lab.runs import files
+from ssl_core.lab.runs import files, records
 from ssl_core.lab.studies import cross_validation, draws, intervals, label_noise, own_labels, words
 from ssl_core.lab.studies.study import Results
 
@@ -97,11 +97,12 @@ def test_own_labels_are_listed_by_doubt():
 
 
 def test_own_labels_of_the_reference():
-    rows = own_labels.summarize(Results(pd.DataFrame()))
+    table = records.read_table(files.REFERENCE / "results.csv")
+    rows = own_labels.summarize(Results(table))
     labels = data.load("mnist", files.DATA)
     of_test = rows[rows["part"] == "test"]
     assert labels.y_test[of_test["index"].tolist()].tolist() == of_test["given"].tolist()
     assert sorted(rows.loc[rows["refuted"], "index"]) == sorted(own_labels.REFUTED) and len(own_labels.REFUTED) == 15
     assert rows["p_wrong"].is_monotonic_decreasing and len(own_labels.table(rows)) == 15
     assert "14 are suspect" in own_labels.sentences(rows)
-    assert own_labels.summarize(Results(pd.DataFrame(), data="digits")).empty
+    assert own_labels.summarize(Results(table, data="digits")).empty and own_labels.summarize(Results(table[:0])).empty

@@ -140,12 +140,8 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         "seconds": training.history[-1]["seconds"],
         "threads": torch.get_num_threads(),
         "device": training.model.device.type,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,  # with its build: +cpu, +cu130
-            "torchvision": version("torchvision"),
-            "numpy": np.__version__,
-        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__}  # with its build: +cpu, +cu130
+        | {name: version(name) for name in ("torchvision", "numpy")},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     files.write_atomically(folder / "run.json", json.dumps(_finite(content), indent=1, allow_nan=False))

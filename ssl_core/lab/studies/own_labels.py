@@ -57,8 +57,8 @@ def listed(p: Tensor, y: Tensor, n_training: int) -> pd.DataFrame:
 
 
 def summarize(results: Results, path: Path = ROWS) -> pd.DataFrame:
-    """The list in the reference; no row beside the results of another data set."""
-    return pd.read_csv(path) if path.exists() and results.data == "mnist" else pd.DataFrame()
+    """The list in the reference; no row without any run, or beside the results of another data set."""
+    return pd.read_csv(path) if path.exists() and results.data == "mnist" and len(results.every) else pd.DataFrame()
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
