@@ -1,6 +1,6 @@
 """A study: one question about many runs. Each is a module of this package that defines `STUDY`; see registry.py."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +58,7 @@ class Results:
             raise LookupError(f"outputs={str(outputs)!r}: no finished run there of {wanted}; `make sweep` makes them")
         return results
 
-    def select(self, names: Mapping = recipes.RECIPES, draw: str = "", *, variants: bool = False) -> pd.DataFrame:
+    def select(self, names: Collection[str] = recipes.RECIPES, draw: str = "", *, variants: bool = False) -> pd.DataFrame:
         """The comparable runs of the recipes `names`, of another `draw` on request; see records.comparable."""
         return records.comparable(self.every, self.data, draw or self.draw, names, variants=variants)
 
