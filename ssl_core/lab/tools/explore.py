@@ -228,7 +228,7 @@ class Explorer:
         parameters = self.records[run].run
         # Without the recipe's graph, on which a random selection does not depend.
         neighbors = graph_cache.for_run(parameters, self.images) if parameters.draw == "typical" else None
-        recipe = replace(parameters.settings, pretraining=None)
+        recipe = replace(parameters.settings, pretraining=None, check_labels=False)
         split = experiment.prepare(self.images, parameters.labeling, recipe, neighbors).split
         assert split is not None  # of a task that was prepared
         return split.labeled
