@@ -8,6 +8,7 @@ from .duplicates import Pair
 from .tables import counted
 
 LABELED, UNLABELED, TEST, LEFT_OUT = PARTS = ("labelled", "unlabelled", "test", "left out")
+LISTS = ": make duplicates lists them"
 BEST = {"exact": 2, "near": 1, "one photo": 0}  # the kinds, by how much they say
 
 

@@ -52,7 +52,7 @@ def pairs(pixels: np.ndarray, contents: Sequence[str | None]) -> list[Pair]:
     """The copies among images `pixels` (N, 28, 28, C), bytes: exact ones by their `contents` (None: no image), and near ones.
 
     An exact copy is paired with the first of its kind alone, and that one is compared with all others. Sorted.
-    70,000 images take one to two minutes on one core, 1,500 half a second.
+    On one core, 1,500 images take a fifth of a second, 70,000 of MNIST 34 seconds, of Fashion-MNIST 53.
     """
     first: dict[str, int] = {}
     exact = []
@@ -169,7 +169,7 @@ def _one_with_one(one: Tangents, other: Tangents) -> np.ndarray:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", a, b)
+    return np.einsum("pd,pd->p", a, b)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

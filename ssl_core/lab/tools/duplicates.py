@@ -34,7 +34,7 @@ def command(args: argparse.Namespace) -> None:
     folder = files.writable("OUTPUTS", outputs / datasets.slug(data))
     path = write(folder / "duplicates.csv", rows)
     for sentence in copy_table.sentences(rows, n_test) or ["no image is there twice"]:
-        print(f"duplicates: {sentence}")
+        print(f"duplicates: {sentence.removesuffix(copy_table.LISTS)}")
     print(f"duplicates: see {path}")
     if data not in datasets.DATA_SETS and rows and (Path(data) / TABLE).is_file():
         path = write_groups(Path(data), rows, folder / "labels_with_groups.csv")
