@@ -58,12 +58,12 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
 
 def newest(root: Path, slug: str) -> Path | None:
     """The kept file of a `slug` that was used last, if one is whole."""
-    return next(filter(is_whole, _versions(root / "folders", slug)), None)
+    return next(kept_files(root, slug), None)
 
 
-def infos(root: Path, slug: str) -> Iterator[DataSetInfo]:
-    """The metadata of the kept files of a `slug`, of that used last first."""
-    return map(read_info, filter(is_whole, _versions(root / "folders", slug)))
+def kept_files(root: Path, slug: str) -> Iterator[Path]:
+    """The kept files of a `slug` that are whole, that used last first."""
+    return filter(is_whole, _versions(root / "folders", slug))
 
 
 def _versions(folder: Path, slug: str) -> list[Path]:
