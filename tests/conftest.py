@@ -57,6 +57,39 @@ def images():
     return data.load("mnist", ROOT / "data")
 
 
+@pytest.fixture(scope="session")
+def digits():
+    """Scikit-learn's digits."""
+    from ssl_core import data
+
+    return data.load("digits")
+
+
+@pytest.fixture(scope="session")
+def similar(digits):
+    """The graph of scikit-learn's digits, by pixels."""
+    from ssl_core.graph import Neighbors, neighbors
+
+    features = digits.x.flatten(1)
+    return Neighbors(*neighbors(features, 10), features)
+
+
+@pytest.fixture(scope="session")
+def ten_groups():
+    """300 images of ten classes in as many tight groups, their graph, and its features (300, 300)."""
+    import numpy as np
+    import torch
+
+    from ssl_core.data import Images
+    from ssl_core.graph import Neighbors, neighbors
+
+    random = np.random.default_rng(0)
+    y = torch.arange(300) % 10
+    features = torch.from_numpy(np.eye(300)[:10][y] + 0.05 * random.standard_normal((300, 300))).float()
+    images = Images("digits", torch.zeros(300, 1, 28, 28), y, torch.zeros(20, 1, 28, 28), y[:20], tuple("0123456789"))
+    return images, Neighbors(*neighbors(features, 10), features.half()), features
+
+
 @pytest.fixture
 def command():
     """Runs a module of the project as a user's shell would; gives its exit status and what it printed."""

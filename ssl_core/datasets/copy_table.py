@@ -119,9 +119,7 @@ def sentences(rows: Sequence[Copy], n_test: int) -> list[str]:
         told.append(f"{counted(len(pairs), 'group')} of copies {have} several labels, such as {which}: at least one is wrong")
     n_groups, exact = len({row.group for row in rows}), sum(row.kind == "exact" for row in rows)
     by_part = ", ".join(f"{count} {part}" for part in PARTS if (count := sum(row.part == part for row in rows)))
-    told.append(
-        f"{len(rows)} images in {counted(n_groups, 'group')} of copies, {exact} exact ({by_part}): make duplicates lists them"
-    )
+    told.append(f"{len(rows)} images in {counted(n_groups, 'group')} of copies, {exact} exact ({by_part}){LISTS}")
     return told
 
 

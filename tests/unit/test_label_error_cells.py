@@ -13,9 +13,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from sklearn.neighbors import NearestNeighbors
 
 from ssl_core import data, experiment, graph, label_errors
-from ssl_core.data import Images
 from ssl_core.experiment import Labeling
-from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import files, graph_cache
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.studies import label_error_cells as cells
@@ -27,13 +25,9 @@ CELL = Cell("digits", "graph", 100, "uniform-20", 0)
 
 
 @pytest.fixture(scope="module")
-def small():
-    """300 images of ten classes in as many tight groups, and their graph."""
-    random = np.random.default_rng(0)
-    y = torch.arange(300) % 10
-    features = torch.from_numpy(np.eye(300)[:10][y] + 0.05 * random.standard_normal((300, 300))).float()
-    images = Images("digits", torch.zeros(300, 1, 28, 28), y, torch.zeros(20, 1, 28, 28), y[:20], tuple("0123456789"))
-    return images, Neighbors(*graph.neighbors(features, 10), features.half())
+def small(ten_groups):
+    """The ten groups as images_and_graph has a data set."""
+    return ten_groups[:2]
 
 
 @pytest.fixture

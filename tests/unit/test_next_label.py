@@ -14,18 +14,6 @@ NOTHING = torch.empty(0, dtype=torch.int64)
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return data.load("digits", tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture(scope="module")
-def similar(digits):
-    """The graph of scikit-learn's digits, by pixels."""
-    features = digits.x.flatten(1)
-    return Neighbors(*neighbors(features, 10), features)
-
-
-@pytest.fixture(scope="module")
 def blobs():
     """The graph of three far groups of 100, 60 and 40 points."""
     generator = torch.Generator().manual_seed(0)

@@ -14,10 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_core import data, experiment, graph
-from ssl_core.data import Images
+from ssl_core import data, experiment
 from ssl_core.experiment import Labeling
-from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import files, records
 from ssl_core.lab.studies import intervals, strategies
 from ssl_core.lab.studies import strategy_cells as cells
@@ -28,14 +26,10 @@ CELL = Cell("digits", "random", 10, 0, "spreading")
 
 
 @pytest.fixture(scope="module")
-def small():
-    """300 images of ten classes in as many tight groups, their graph and features."""
-    random = np.random.default_rng(0)
-    y = torch.arange(300) % 10
-    features = torch.from_numpy(np.eye(300)[:10][y] + 0.05 * random.standard_normal((300, 300))).float()
-    images = Images("digits", torch.zeros(300, 1, 28, 28), y, torch.zeros(20, 1, 28, 28), y[:20], tuple("0123456789"))
-    unit = torch.nn.functional.normalize(features.double(), dim=1).numpy()
-    return images, Neighbors(*graph.neighbors(features, 10), features.half()), unit
+def small(ten_groups):
+    """The ten groups as read_set has a data set: with features of length one."""
+    images, neighbors, features = ten_groups
+    return images, neighbors, torch.nn.functional.normalize(features.double(), dim=1).numpy()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ssl_core.datasets import tables
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores, lock
 from ssl_core.graph import Neighbors
+from ssl_core.recipes import Pretraining
 
 from .. import LabError
 from ..runs import files, graph_cache, sweep
@@ -114,16 +115,19 @@ class CellTable(Generic[C]):
 @lru_cache(maxsize=1)
 def images_and_graph(name: str) -> tuple[Images, Neighbors]:
     """The images of a data set, and the graph that `best` has of them."""
-    images, pretraining = data.load(name, files.DATA), Run(1, "best", 0, name).pretraining
-    assert pretraining is not None  # of this recipe
-    return images, graph_cache.load(images, pretraining, lambda event: None)
+    images = data.load(name, files.DATA)
+    return images, graph_cache.load(images, _pretraining(name), lambda event: None)
 
 
 def graph_file(name: str) -> str:
     """The name of the file that keeps that graph: it changes with the images, the settings and the code."""
+    return graph_cache.path(name, _pretraining(name)).stem
+
+
+def _pretraining(name: str) -> Pretraining:
     pretraining = Run(1, "best", 0, name).pretraining
     assert pretraining is not None  # of this recipe
-    return graph_cache.path(name, pretraining).stem
+    return pretraining
 
 
 def start_worker() -> None:

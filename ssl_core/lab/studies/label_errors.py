@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from . import words
 from .cells import CellTable
 from .label_error_cells import METHODS, NOISES, SETS, TABLE
-from .study import Results, Study
+from .study import Results, Study, page_table
 from .style import new_figure
 
 LOOKS = {  # of each method: marker, colour
@@ -176,12 +176,6 @@ def sentences(cells: pd.DataFrame) -> str:
     )
 
 
-def page_table(results: Results) -> str:
-    """The table for its marker on a page."""
-    cells = summarize(results)
-    return "" if cells.empty else words.markdown(table(cells))
-
-
 STUDY = Study(
     name="label_errors",
     question="Which wrong labels are found?",
@@ -193,6 +187,6 @@ STUDY = Study(
     "At the upper right all wrong labels are found, and no right one is accused.",
     picture="label_errors.png",
     sentences=sentences,
-    markers={"label errors": page_table},
+    markers={"label errors": page_table(summarize, table)},
     notebook="label_studies",
 )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from . import intervals, learning_curve, words
 from .cells import CellTable
 from .strategy_cells import MEASURES, OURS, SETS, STRATEGIES, TABLE
-from .study import Results, Study
+from .study import Results, Study, page_table
 from .style import drawn_error, error_axis, label_axis, new_figure
 
 LOOKS = {  # of each strategy: marker, dash, colour
@@ -164,12 +164,6 @@ def verdict(ours: str, measure: str, rows: pd.DataFrame) -> str:
     )
 
 
-def page_table(results: Results) -> str:
-    """The table for its marker on a page."""
-    cells = summarize(results)
-    return "" if cells.empty else words.markdown(table(cells))
-
-
 STUDY = Study(
     name="strategies",
     question="Which selection is best?",
@@ -181,6 +175,6 @@ STUDY = Study(
     "Dashed lines select without labels, dotted ones by a classifier that learns from the labels of earlier rounds.",
     picture="strategies.png",
     sentences=sentences,
-    markers={"strategies": page_table},
+    markers={"strategies": page_table(summarize, table)},
     notebook="label_studies",
 )
