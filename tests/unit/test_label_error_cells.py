@@ -165,14 +165,15 @@ def test_each_probability_is_of_its_own_image(small, monkeypatch):
 
 
 def test_cleanlab_is_asked_with_its_defaults():
+    """`n_jobs` is one: by default it forks a process a core, of which one that stays keeps the whole suite from ending."""
     filter_, rank = pytest.importorskip("cleanlab.filter"), pytest.importorskip("cleanlab.rank")
     random = np.random.default_rng(0)
     p, y = random.dirichlet(np.ones(4), 200), random.integers(0, 4, 200)
     suspect, scores = cells.cleanlab()(y, p)
-    assert np.array_equal(suspect, filter_.find_label_issues(y, p)) and suspect.any()
+    assert np.array_equal(suspect, filter_.find_label_issues(y, p, n_jobs=1)) and suspect.any()
     assert scores == pytest.approx(1 - rank.get_label_quality_scores(y, p))
     assert scores == pytest.approx(1 - p[np.arange(200), y], abs=1e-6)
-    ranked = filter_.find_label_issues(y, p, return_indices_ranked_by="self_confidence")
+    ranked = filter_.find_label_issues(y, p, return_indices_ranked_by="self_confidence", n_jobs=1)
     assert scores[ranked] == pytest.approx(np.sort(scores[suspect])[::-1])
 
 

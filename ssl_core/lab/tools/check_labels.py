@@ -23,7 +23,7 @@ from ssl_core.label_errors import LabelCheck
 from ..runs import files, graph_cache
 from ..studies import run_figures
 from . import label_by_hand, label_decisions, label_images, label_next
-from .label_decisions import LIST, SUSPECT, is_suspect
+from .label_decisions import LIST, is_suspect
 from .label_file import lock_of
 from .label_next import Earlier, Given, Pool
 
@@ -77,7 +77,7 @@ def _labels_of_set(name: str, outputs: Path) -> tuple[Pool, DataSetInfo, Given, 
 
 def sentences(check: LabelCheck, classes: Sequence[str]) -> Iterator[str]:
     """What the check found: how many labels are wrong, which classes are confused, and what could not be checked."""
-    n_checked, n_suspects = int(check.checked.sum()), int((check.p_wrong > SUSPECT).sum())
+    n_checked, n_suspects = int(check.checked.sum()), int(check.suspect.sum())
     n_wrong = f"about {check.n_wrong:.0f} wrong ({check.low:.0f} to {check.high:.0f} in nine of ten resamples)"
     yield f"{counted(n_checked, 'label')} of {len(classes)} classes checked, {n_wrong}, {counted(n_suspects, 'suspect')}"
     if pairs := confused(check, classes):

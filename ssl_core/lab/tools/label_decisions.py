@@ -20,6 +20,7 @@ from ssl_core.datasets import DATA_SETS, check_name, tables
 from ssl_core.datasets.machine import lock
 from ssl_core.datasets.scan import TABLE
 from ssl_core.datasets.tables import counted
+from ssl_core.label_errors import SUSPECT
 
 from ..runs import files
 from . import label_by_hand, label_file
@@ -31,7 +32,6 @@ LIST = "label_errors.csv"
 LOG = "label_decisions.csv"
 KEEP, DROP = "keep", "drop"
 WORDS = (KEEP, DROP, tables.NO_CLASS)  # decisions that are no class
-SUSPECT = 0.5  # evidence above which a label is more probably wrong than right
 
 
 class DecisionFile(LabelFile):
