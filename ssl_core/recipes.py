@@ -33,6 +33,7 @@ class Pretraining:
     dimensions: int = 128  # of the projection that the loss compares
     neighbors: int = 10  # of an image in the graph
     seed: int = 0  # the graph is the same for all seeds of a run
+    gradients: float = 0.0  # weight of histograms of gradients beside the features that are learned
 
     def __post_init__(self):
         check_types(self)
@@ -42,6 +43,7 @@ class Pretraining:
         require(self.temperature > 0, self, "temperature", "above 0")
         require(0 < self.learning_rate <= 100, self, "learning_rate", "above 0, to 100")
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
+        require(0 <= self.gradients <= 100, self, "gradients", "0 to 100")
         check_seed(self.seed)
 
 
@@ -226,7 +228,7 @@ SUPERVISED = Recipe(
 # class alive. Clustering: features learned without labels give each image neighbours; labels spread over these give it
 # candidate classes. Candidates first supply the targets alone, then constrain the teacher, then leave it free.
 DISTORTED = Augment(rotation=(-10, 10), scale=(0.9, 1.1), shear=(-6, 6), translate=(-2, 2), elastic=0.4)
-PRETRAINING = Pretraining(augment=replace(STRONG, overlay=9))
+PRETRAINING = Pretraining(augment=replace(STRONG, overlay=9), gradients=0.7)
 BEST = replace(
     SUPERVISED,
     name="best",
@@ -255,11 +257,13 @@ RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, 
 # 64 unlabelled images a step, undistorted and, for consistency, transformed.
 WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_constrained": replace(WEAK, overlay=9)}
 NO_OVERLAY = {"pretraining": replace(PRETRAINING, augment=STRONG), "augment_constrained": None}
+NO_GRADIENTS = {"pretraining": replace(PRETRAINING, gradients=0.0)}
 WITHOUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "clusters": (
         "No graph: the teacher is never guided",
         {"pretraining": None, "check_labels": False, "graph_warmup": 0.0, "graph_constrained": 0.0},
     ),
+    "gradients": ("Neighbours by the features that are learned alone", NO_GRADIENTS),
     "checking": ("Every label is believed", {"check_labels": False}),
     "clutter": ("No patch overlay, neither in the graph's features nor in training", NO_OVERLAY),
     "teacher": (
