@@ -118,7 +118,7 @@ def gradients(x: Tensor) -> Tensor:
 
 
 def _histograms(x: Tensor) -> Tensor:
-    """Histograms (N, 441) of the oriented gradients of images `x` (N, C, H, W); an edge counts for the two nearest orientations."""
+    """Histograms (N, 441) of oriented gradients of images `x` (N, C, H, W); an edge counts for the two nearest orientations."""
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     across, down = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2], padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     strength, channel = across.hypot(down).max(dim=1, keepdim=True)

@@ -154,6 +154,60 @@ def few(images):
     return data.Images("mnist", images.x[:300], images.y[:300], images.x_test[:0], images.y_test[:0], images.classes)
 
 
+def naive_histograms(image):
+    """Histograms (cells, orientations) of the gradients of a grey image, pixel by pixel, before they are made relative."""
+    height, width = image.shape
+    padded, found = np.pad(image, 1, mode="edge"), np.zeros((7, 7, 9))
+    for y, x in np.ndindex(height, width):
+        across, down = padded[y + 1, x + 2] - padded[y + 1, x], padded[y + 2, x + 1] - padded[y, x + 1]
+        position = np.arctan2(down, across) % np.pi * 9 / np.pi
+        first, share = int(position), position - int(position)
+        found[y * 7 // height, x * 7 // width, first % 9] += np.hypot(across, down) * (1 - share) / 16
+        found[y * 7 // height, x * 7 // width, (first + 1) % 9] += np.hypot(across, down) * share / 16
+    return found
+
+
+def test_gradients_are_those_of_a_naive_loop(images):
+    for x in images.x[:3]:
+        expected = naive_histograms(x[0].double().numpy())
+        squares = np.pad((expected**2).sum(axis=2), 1, mode="edge")
+        around = np.mean([squares[i : i + 7, j : j + 7] for i in range(3) for j in range(3)], axis=0)
+        expected /= np.sqrt(around)[:, :, None] + 0.1
+        found = graph._histograms(x[None]).reshape(9, 7, 7).permute(1, 2, 0)
+        assert np.allclose(found, expected, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=20)
+@given(side=st.integers(8, 40), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99))
+def test_gradients_see_neither_brightness_nor_which_channel(side, channels, seed):
+    x = numbers(seed, 1, channels, side, side)
+    histograms = graph._histograms(x)
+    assert histograms.shape == (1, 441) and torch.isfinite(histograms).all()
+    assert torch.allclose(graph._histograms(x + 3), histograms, atol=1e-2)
+    assert torch.allclose(graph._histograms(-x), histograms, atol=1e-2), "dark on light has the same edges"
+    assert torch.allclose(graph._histograms(x.flip(1)), histograms, atol=1e-3)
+    assert graph._histograms(torch.full_like(x, 0.7)).abs().max() < 1e-3
+
+
+def test_gradients_find_better_neighbours_than_pixels(digits):
+    """Neighbours of the same class among scikit-learn's digits: by gradients, by pixels."""
+
+    def purity(features):
+        _, index = graph.neighbors(features, 10)
+        return (digits.y[index] == digits.y[:, None]).float().mean().item()
+
+    assert graph.gradients(digits.x).shape == (len(digits.x), 60)
+    assert purity(graph.gradients(digits.x)) > purity(digits.x.flatten(1) - digits.x.flatten(1).mean(0)) + 0.01
+
+
+def test_gradients_join_what_is_learned(few):
+    learned, joined = (graph.build(few.x, replace(SETTINGS, gradients=weight)) for weight in (0.0, 0.5))
+    assert learned.features.shape[1] == 300 and joined.features.shape[1] == 360
+    learned, joined = learned.features.float(), joined.features.float()
+    assert torch.allclose(joined[:, :300], F.normalize(learned), atol=1e-3)
+    assert torch.allclose(joined[:, 300:].norm(dim=1), torch.tensor(0.5), atol=1e-3)
+
+
 def test_graph_is_made_once_and_again_if_damaged(few, tmp_path):
     events = []
     last = {"stage": "graph", "step": 3, "steps": 3}
@@ -163,7 +217,7 @@ def test_graph_is_made_once_and_again_if_damaged(few, tmp_path):
 
     made = graph_cache.load(few, SETTINGS, events.append, tmp_path)
     assert made.similarity.shape == made.index.shape == (300, SETTINGS.neighbors) and trained()
-    assert made.features.shape == (300, 300) and made.features.dtype == torch.float16
+    assert made.features.shape == (300, 360) and made.features.dtype == torch.float16
     events.clear()
     again = graph_cache.load(few, SETTINGS, events.append, tmp_path)
     assert torch.equal(again.index, made.index) and not any("step" in event for event in events)

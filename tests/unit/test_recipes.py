@@ -91,7 +91,9 @@ def test_ablation_changes_one_recipe_and_says_what():
         < 0
         < ABLATIONS["supervised-plus-entropy"].weights["entropy"]
     )
-    assert len({recipe.pretraining for recipe in ABLATIONS.values()}) == 3  # none, that of `best`, and that without overlay
+    assert (
+        len({recipe.pretraining for recipe in ABLATIONS.values()}) == 4
+    )  # none, that of `best`, without overlay, without gradients
 
 
 def test_recipe_is_a_value():

@@ -19,9 +19,10 @@ def page_tables(results: pd.DataFrame) -> dict[str, str]:
 
 
 def _former(results: pd.DataFrame) -> str:
-    """How many rows are of the version before labels were checked; "" if none is."""
+    """How many rows are of versions before today's graph; "" if none is."""
     runs = results[list(records.PARAMETERS)].to_dict("records")
     n = sum(not records.is_current(run, digest) for run, digest in zip(runs, results["fingerprint"], strict=True))
-    return (
-        f"{n} of the {len(results)} runs are of the version before `best` checked its labels; none has wrong labels." if n else ""
+    before = (
+        "are of versions before histograms of gradients joined the graph's features, and some before `best` checked its labels"
     )
+    return f"{n} of the {len(results)} runs {before}." if n else ""

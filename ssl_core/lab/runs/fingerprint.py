@@ -7,13 +7,14 @@ earlier one, so that finished runs stay finished.
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
 
 from ssl_core.datasets.checks import Dataclass
-from ssl_core.recipes import Recipe
+from ssl_core.recipes import Pretraining, Recipe
 
 from . import files
 from .spec import DRAWS_ON_DISK, Run
@@ -38,16 +39,16 @@ FORMER_NAMES = {
 }
 
 
-def fingerprint(run: Run, settings: Recipe | None = None) -> str:
+def fingerprint(run: Run, settings: Recipe | None = None, pretraining: Pretraining | None = None) -> str:
     """Changes if and only if the parameters, the recipe, the images or the code that makes the numbers change.
 
-    With other `settings` than the run's own, that of the same run by another recipe.
+    With other `settings`, or another `pretraining` of the graph, than the run's own, that of the same run with these.
     """
-    told, settings = ("name", "summary", "base"), settings or run.settings
+    told, settings, pretraining = ("name", "summary", "base"), settings or run.settings, pretraining or run.pretraining
     recipe = {name: value for name, value in non_default(settings).items() if name not in told}
     parts = [non_default(run), recipe, run.info.checksum, code_digest()]
-    if run.pretraining and run.pretraining != run.settings.pretraining:  # the graph decides which images are labelled
-        parts.append(non_default(run.pretraining))
+    if pretraining and pretraining != settings.pretraining:  # the graph decides which images are labelled
+        parts.append(non_default(pretraining))
     if run.draw == "typical" or not run.n_labels:
         parts.append(code_digest(SELECTION_CODE))
     if settings.check_labels and run.n_labels:
@@ -55,9 +56,18 @@ def fingerprint(run: Run, settings: Recipe | None = None) -> str:
     return files.digest(parts)[:16]
 
 
-def former_fingerprint(run: Run) -> str:
-    """The fingerprint of the run in the version before recipes checked labels: where all are right, it is almost the same run."""
-    return fingerprint(run, replace(run.settings, check_labels=False))
+def former_fingerprints(run: Run) -> Iterator[str]:
+    """The fingerprints of the run in the versions before histograms of gradients joined the graph's features.
+
+    The earlier one did not check labels: where all are right, it is almost the same run.
+    """
+    if (pretraining := run.pretraining) is None:
+        return
+    pretraining, settings = replace(pretraining, gradients=0.0), run.settings
+    settings = replace(settings, pretraining=settings.pretraining and pretraining)
+    yield fingerprint(run, settings, pretraining)
+    if settings.check_labels and not run.label_noise:
+        yield fingerprint(run, replace(settings, check_labels=False), pretraining)
 
 
 def non_default(value: Dataclass) -> dict[str, object]:

@@ -28,7 +28,7 @@ from ssl_core.experiment import Result
 from ssl_core.label_errors import LabelCheck
 
 from . import files
-from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprint
+from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprints
 from .progress import EVENTS
 from .spec import DRAWS_ON_DISK, FORMER_DRAWS, Run
 
@@ -274,13 +274,13 @@ def finished(run: Run, outputs: str | Path) -> bool:
 
 
 def is_current(parameters: Mapping[str, Any], digest: str, *, or_former: bool = False) -> bool:
-    """Whether a run of these parameters has this fingerprint today; `or_former`, with right labels, before labels were checked.
+    """Whether a run of these parameters has this fingerprint today; `or_former`, in one of fingerprint.former_fingerprints.
 
     False if today's code knows no such run, or if its data set cannot be had.
     """
     try:
         run = Run(**parameters)
-        return fingerprint(run) == digest or (or_former and not run.label_noise and former_fingerprint(run) == digest)
+        return fingerprint(run) == digest or (or_former and digest in former_fingerprints(run))
     except (TypeError, ValueError, DataError):
         return False
 
@@ -325,7 +325,7 @@ def write_table(path: Path, results: pd.DataFrame, *, order: Sequence[str] = (),
 def read_table(path: Path) -> pd.DataFrame:
     """The table of runs in a CSV file, with `current` as of today; no row if there is no such file.
 
-    The reference takes hours: rows of right labels from the version before labels were checked count as current.
+    The reference takes hours: rows from the versions of fingerprint.former_fingerprints count as current.
 
     Raises ValueError for a file that is no such table.
     """
