@@ -72,7 +72,7 @@ class Cell:
 
 @lru_cache(maxsize=1)
 def read_set(name: str) -> tuple[Images, Neighbors, np.ndarray]:
-    """The images of a data set, their graph, and its features (N, 300), float64, of length one."""
+    """The images of a data set, their graph, and its features (N, 360), float64, of length one."""
     images, neighbors = images_and_graph(name)
     features = torch.nn.functional.normalize(neighbors.features.double(), dim=1).numpy()
     return images, neighbors, features
