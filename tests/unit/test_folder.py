@@ -372,7 +372,7 @@ def test_published_set_is_described_without_files(name, root):
     assert not list(root.iterdir())
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist-few-eights", "mnist-and-clothes"])
+@pytest.mark.parametrize("name", ["digits", "mnist-few-eights", "mnist-and-clothes", "animals", "solar-cells"])
 def test_collected_set_is_described_without_files(name, root):
     assert describe(name).n_labels == DATA_SETS[name].n_labels and not list(root.iterdir())
 
