@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ssl_core import data, datasets
-from ssl_core.datasets import DATA_SETS, DataError, decoding, describe, folder, load, scan, store
+from ssl_core.datasets import DATA_SETS, DataError, decoding, describe, load, scan, store
 from ssl_core.datasets.fetch import RawFiles
 from ssl_core.datasets.pixels import UnreadableImage, decode
 

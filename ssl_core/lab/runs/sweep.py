@@ -22,7 +22,7 @@ from ssl_core.recipes import ABLATIONS, PUBLISHED, get
 
 from . import files, graph_cache, records
 from .cluster import RunFiles
-from .executors import Executor, end_orphans, memory, too_many
+from .executors import Executor, end_orphans, graph_seconds, memory, seconds, too_many
 from .progress import Event, duration
 from .spec import Run
 
@@ -116,7 +116,7 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
     check_smoke(todo, outputs)
     print(
         f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {executor},"
-        f" each in up to {max(map(memory, grid)) / 1e9:.1f} GB of memory",
+        f" each in up to {max(map(memory, grid)) / 1e9:.1f} GB of memory{_time_of(todo)}",
         flush=True,
     )
     if executor.jobs is not None:  # on this machine
@@ -143,6 +143,15 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
         raise
     executor.close(stop=False)
     return failures
+
+
+def _time_of(todo: list[Run]) -> str:
+    """How long the longest of these runs takes, and a graph that is still to be made; '' without a run."""
+    if not todo:
+        return ""
+    graphs = [graph_seconds(run) for run in todo if (path := graph_cache.path_for(run)) and not path.exists()]
+    more = f"; before, the graph takes {duration(max(graphs))}" if graphs else ""
+    return f" and about {duration(max(map(seconds, todo)))} of one core{more}"
 
 
 def check_smoke(todo: list[Run], outputs: Path) -> None:
