@@ -91,9 +91,12 @@ class LocalExecutor:
 
 
 def memory(run: Run) -> float:
-    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, unlabelled images once more, the graph."""
+    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, unlabelled images once more, the graph.
+
+    Images are there as floats, and twice as bytes while they are read from the disk; some thousands more are views of a batch.
+    """
     info, image = run.info, 4 * _values(run.info)
-    size = 0.95e9 + image * (2.25 * info.n_images + info.n_test)
+    size = 0.95e9 + image * (2.5 * info.n_images + 1.5 * info.n_test + 4000)
     if run.pretraining:  # features twice, neighbours, a score for each class
         size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
     return size
