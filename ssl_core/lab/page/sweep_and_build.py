@@ -16,6 +16,7 @@ from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
 
+from ..features import kept
 from ..runs import executors, files, records
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
     parser.add_argument("--clusters", default="", help="with 0 labels: how many clusters (default: one a class, or by the graph)")
+    parser.add_argument("--features", default="", help="from elsewhere: torchvision:NAME, timm:NAME, an ONNX file or a table")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="run the grids of these studies instead")
     configure_machine(parser)
@@ -64,7 +66,7 @@ def command(args: argparse.Namespace) -> None:
     def then() -> None:
         show_clusters(grid, outputs)
         if data in DATA_SETS or not describe(data, for_training=False).problem:  # without test images a page has nothing to say
-            build_pages(outputs, notebooks, data, current_draw(args.draw))
+            build_pages(outputs, notebooks, data, current_draw(args.draw), max(run.features for run in grid))
 
     run_grid(grid, args, then)
 
@@ -87,6 +89,7 @@ def _grid(args: argparse.Namespace, data: str) -> list[Run]:
     labels = fitting(data) if args.labels == LABELS else args.labels
     n_clusters = number(args.clusters) if args.clusters else 0
     common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
+    common |= {"features": kept.prepare(args.features, data)}
     return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
 
 
@@ -141,10 +144,10 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> None:
+def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str, features: str = "") -> None:
     """Builds the page of each notebook."""
     for notebook in notebooks:
-        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
+        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb", features=features)
 
 
 def check_usable(name: str, outputs: Path, *, for_training: bool = True) -> None:

@@ -49,7 +49,7 @@ def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | Non
     """On a worker: executes `run` in a temporary folder. `graph` is the content of the graph's file, if it needs one."""
     _check_code(fingerprint(run), digest)
     load(run.data, files.DATA)  # fetched once, before a notebook starts
-    if run.pretraining and graph is not None and not (path := graph_cache.path(run.data, run.pretraining)).exists():
+    if graph is not None and (path := graph_cache.path_for(run)) and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, graph)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,9 +110,11 @@ class DaskExecutor:
 
     def _graph(self, run: Run) -> object:
         """The graph that `run` needs, on the cluster or to be made there; None if it needs none."""
-        if run.pretraining is None:
+        if (path := graph_cache.path_for(run)) is None:
             return None
-        if (path := graph_cache.path(run.data, run.pretraining)) not in self.graphs:
+        if path not in self.graphs:
+            if run.features:  # which are kept here alone
+                graph_cache.for_run(run, load(run.data, files.DATA))
             if path.exists():
                 self.graphs[path] = self.client.scatter(path.read_bytes())
             else:

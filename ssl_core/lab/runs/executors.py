@@ -12,6 +12,7 @@ import psutil
 from ssl_core.datasets import machine
 from ssl_core.model import N_HIDDEN
 
+from ..features import kept
 from . import gpu, notebook, records
 from .fingerprint import fingerprint
 from .notebook import Execution, NotebookFailed
@@ -88,7 +89,7 @@ def memory(run: Run) -> float:
     size = 0.95e9 + image * (2.25 * info.n_images + info.n_test)
     if run.pretraining:  # features twice, neighbours, a score for each class
         size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
-    return size
+    return size + (4 * kept.size(run.data, run.features) if run.features else 0)
 
 
 def gpu_memory(run: Run) -> float:

@@ -27,6 +27,7 @@ from ssl_core.datasets.tables import counted
 from ssl_core.experiment import Result
 from ssl_core.label_errors import LabelCheck
 
+from ..features import kept
 from . import files
 from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprint
 from .progress import EVENTS
@@ -36,14 +37,19 @@ FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.jso
 IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 # That identify a row of the table:
-PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters")
+PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters", "features")
 IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum")  # of DataSetInfo, what it takes to read new images
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
-    *("n_clusters", "ari", "nmi"),
+    *("n_clusters", "ari", "nmi", "features"),
 )
-LATER = {"n_clusters": 0, "ari": float("nan"), "nmi": float("nan")}  # columns that tables of earlier versions lack
+LATER = {
+    "n_clusters": 0,
+    "ari": float("nan"),
+    "nmi": float("nan"),
+    "features": "",
+}  # columns that tables of earlier versions lack
 IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 
@@ -92,7 +98,7 @@ class Record:
     @property
     def row(self) -> dict[str, Any]:
         """The record as a row of the table."""
-        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0}
+        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0, "features": ""}
         row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
         row |= {"held_out": self.held_out["accuracy"] if self.held_out else float("nan")}
         row |= {"missing_classes": len(self.missing_classes), "n_test": self.n_test}
@@ -125,6 +131,7 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         "run": asdict(run),
         "recipe": asdict(training.recipe),
         "images": _images(run, task),
+        "features": run.features and kept.kept(run.data, run.features).words,
         "labels_per_class": per_class,
         "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
         "history": training.history,
@@ -333,7 +340,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return table([])
     columns = [name for name in COLUMNS if name != "current"]
     try:
-        results = pd.read_csv(path).rename(columns={old: new for new, old in IN_CSV.items()})
+        results = pd.read_csv(path, converters={"features": str}).rename(columns={old: new for new, old in IN_CSV.items()})
     except ValueError:
         results = pd.DataFrame()
     results = results.assign(**{name: value for name, value in LATER.items() if name not in results})
@@ -352,9 +359,10 @@ def select(
     names: Collection[str] = recipes.RECIPES,
     *,
     variants: bool = False,
+    features: str = "",
 ) -> list[Record]:
     """The records whose rows in `table(records)` are `comparable`."""
-    return [records[i] for i in comparable(table(records), data, draw, names, variants=variants).index]
+    return [records[i] for i in comparable(table(records), data, draw, names, variants=variants, features=features).index]
 
 
 def comparable(
@@ -364,20 +372,24 @@ def comparable(
     names: Collection[str] = recipes.RECIPES,
     *,
     variants: bool = False,
+    features: str = "",
 ) -> pd.DataFrame:
     """The rows of runs that may be compared: current ones, of one data set, one draw and these recipes.
 
     Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds. Runs
-    without labels are never among them: their accuracy means something else; see `clustered`.
+    without labels are never among them: their accuracy means something else; see `clustered`. Runs that use features from
+    elsewhere are among them if it is these `features`.
     """
     rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names)) & (results["n_labels"] > 0)
+    plain_recipes = [name for name in names if not recipes.get(name).pretraining] if draw != "typical" else []
+    rows &= (results["features"] == features) | ((results["features"] == "") & results["recipe"].isin(plain_recipes))
     plain = (results["label_noise"] == 0) & (results["fold"] == 0)
     return results[rows & (plain | variants) & results["current"].astype(bool)]
 
 
-def clustered(results: pd.DataFrame, data: str = "mnist") -> pd.DataFrame:
+def clustered(results: pd.DataFrame, data: str = "mnist", features: str = "") -> pd.DataFrame:
     """The rows of current runs without labels of one data set that have test images."""
-    rows = (results["data"] == data) & (results["n_labels"] == 0) & (results["n_test"] > 0)
+    rows = (results["data"] == data) & (results["n_labels"] == 0) & (results["n_test"] > 0) & (results["features"] == features)
     return results[rows & results["current"].astype(bool)]
 
 

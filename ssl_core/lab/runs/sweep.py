@@ -53,8 +53,7 @@ class SweptRun:
     @property
     def graph(self) -> Path | None:
         """The file of the graph that the run needs; None if it needs none."""
-        pretraining = self.run.pretraining
-        return None if pretraining is None else graph_cache.path(self.run.data, pretraining)
+        return graph_cache.path_for(self.run)
 
     def note(self, event: Event) -> None:
         """Updates the progress with an event of the run."""
@@ -159,7 +158,7 @@ def check_smoke(todo: list[Run], outputs: Path) -> None:
 def check_graphs(todo: list[Run]) -> None:
     """Raises ValueError if a graph is to be made, and cannot be kept."""
     for run in todo:
-        if run.pretraining and not (path := graph_cache.path(run.data, run.pretraining)).exists():
+        if (path := graph_cache.path_for(run)) and not path.exists():
             files.writable("data", path.parent)
 
 
