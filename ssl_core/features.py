@@ -103,7 +103,7 @@ def fit(
         mean = F.cross_entropy(model(task.x_l)[0], y).item()
     row = {"epoch": 1, "step": 1, "seconds": time.perf_counter() - start, "total": mean, "supervised": mean}
     on_epoch(row, 1)
-    return TrainingResult(model, [row], {1: model}, recipe, seed)  # type: ignore[arg-type]  # in place of a Net
+    return TrainingResult(model, [row], {1: model}, recipe, seed)  # type: ignore[arg-type,dict-item]  # in place of a Net
 
 
 def assess(images: Images, task: Task, training: TrainingResult) -> Result:

@@ -119,8 +119,11 @@ def test_table_keeps_its_former_names_on_disk(tmp_path):
     assert table["current"].all() and table["label_noise"].tolist() == [0, 0, 0, 0.1, 0.1]
     records.write_table(tmp_path / "again.csv", table.drop(columns="current"), float_format="%.6g")
     assert records.read_table(tmp_path / "again.csv").equals(table)
-    later = "" if "n_clusters" in header else ",".join(["", *records.LATER])  # columns that the reference got since
-    assert (tmp_path / "again.csv").read_text().splitlines() == [header + later, *(row + (later and ",0,,") for row in rows)]
+    later = [name for name in records.LATER if name not in header.split(",")]  # columns that the reference got since
+    empty = {"n_clusters": "0"}
+    end = ["".join(f",{name}" for name in later), *["".join(f",{empty.get(name, '')}" for name in later)] * len(rows)]
+    lines = [f"{line}{more}" for line, more in zip([header, *rows], end, strict=True)]
+    assert (tmp_path / "again.csv").read_text().splitlines() == lines
 
 
 @pytest.mark.slow
@@ -213,7 +216,7 @@ def test_unknown_notebook_parameter_is_named():
     assert notebook.run_of(parameters | {"n_labels": 0, "n_clusters": 4, "In": []}) == Run(0, "best", 0, n_clusters=4)
     former = parameters | {"wrong_labels": 0.1, "In": ["# Parameters\nwrong_labels = 0.1\n"]}
     assert notebook.run_of(former) == Run(50, "best", 0, label_noise=0.1)
-    must = r"^unknown notebook parameter n_lables: must be one of data, device, draw, fold, folder, label_noise, n_clusters, n_"
+    must = r"^unknown notebook parameter n_lables: must be one of data, device, draw, features, fold, folder, label_noise, n_c"
     with pytest.raises(ValueError, match=must):
         notebook.run_of(parameters | {"In": ["", "# Parameters\nn_lables = 1000\n"]})
 

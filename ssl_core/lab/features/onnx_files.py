@@ -68,8 +68,7 @@ def _normalization(metadata: dict[str, str], channels: int) -> tuple[tuple[float
     if metadata.get("range", "").startswith("0 to 1"):
         return (0.0,) * channels, (1.0,) * channels
     if not metadata.keys() >= {"mean", "std"}:
-        mean, std = IMAGENET
-        return (mean, std) if channels == 3 else ((sum(mean) / 3,), (sum(std) / 3,))
+        return IMAGENET if channels == 3 else ((sum(IMAGENET[0]) / 3,), (sum(IMAGENET[1]) / 3,))
     try:
         mean, std = (tuple(map(float, json.loads(metadata[name]))) for name in ("mean", "std"))
     except (TypeError, ValueError):

@@ -44,12 +44,7 @@ COLUMNS = (
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
     *("n_clusters", "ari", "nmi", "features"),
 )
-LATER = {
-    "n_clusters": 0,
-    "ari": float("nan"),
-    "nmi": float("nan"),
-    "features": "",
-}  # columns that tables of earlier versions lack
+LATER = {"n_clusters": 0, "ari": math.nan, "nmi": math.nan, "features": ""}  # columns that tables of earlier versions lack
 IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 
@@ -340,29 +335,21 @@ def read_table(path: Path) -> pd.DataFrame:
         return table([])
     columns = [name for name in COLUMNS if name != "current"]
     try:
-        results = pd.read_csv(path, converters={"features": str}).rename(columns={old: new for new, old in IN_CSV.items()})
+        results = pd.read_csv(path, dtype={"features": str}).rename(columns={old: new for new, old in IN_CSV.items()})
     except ValueError:
         results = pd.DataFrame()
     results = results.assign(**{name: value for name, value in LATER.items() if name not in results})
     if lacking := [name for name in columns if name not in results]:
         raise ValueError(f"{path}: must be a table of runs as `make sweep` writes it; it lacks {', '.join(lacking)}")
-    results = results.assign(draw=results["draw"].replace(FORMER_DRAWS))
+    results = results.assign(draw=results["draw"].replace(FORMER_DRAWS), features=results["features"].fillna(""))
     parameters = results[list(PARAMETERS)].to_dict("records")
     current = [is_current(run, digest, or_former=True) for run, digest in zip(parameters, results["fingerprint"], strict=True)]
     return results[columns].assign(current=current)
 
 
-def select(
-    records: list[Record],
-    data: str = "mnist",
-    draw: str = "random",
-    names: Collection[str] = recipes.RECIPES,
-    *,
-    variants: bool = False,
-    features: str = "",
-) -> list[Record]:
-    """The records whose rows in `table(records)` are `comparable`."""
-    return [records[i] for i in comparable(table(records), data, draw, names, variants=variants, features=features).index]
+def select(records: list[Record], *which: Any, **more: Any) -> list[Record]:
+    """The records whose rows in `table(records)` are `comparable`, which takes the other arguments."""
+    return [records[i] for i in comparable(table(records), *which, **more).index]
 
 
 def comparable(
