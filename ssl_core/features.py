@@ -18,29 +18,41 @@ from .graph import Neighbors
 from .recipes import Recipe
 from .train import TrainingResult, evaluate
 
-C = 1.0  # the weight of the labels against that of the penalty, as in scikit-learn's LogisticRegression
+COMPONENTS = 100  # of the features, in which images are compared
+C = 100.0  # the weight of the labels against that of the penalty, as in scikit-learn's LogisticRegression
 ITERATIONS = 500  # of L-BFGS, at most
 
 
 def graph_of(features: Tensor, k: int) -> Neighbors:
-    """The graph of `features` (N, D): the `k` nearest other images of each by the cosine of their directions from the mean."""
+    """The graph of `features` (N, D): the `k` nearest other images of each, by the cosine of their `components`."""
     start, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        directions = centered(features)
-        similarity, index = graph.neighbors(directions, k)
+        compared = F.normalize(components(features), dim=1)
+        similarity, index = graph.neighbors(compared, k)
     finally:
         torch.set_num_threads(threads)
-    return Neighbors(similarity, index, directions.half(), time.perf_counter() - start)
+    return Neighbors(similarity, index, compared.half(), time.perf_counter() - start)
 
 
-def centered(features: Tensor) -> Tensor:
-    """The directions (N, D) from the mean of all features to each, as unit vectors; 0 for one that is the mean itself.
+def components(features: Tensor) -> Tensor:
+    """The first COMPONENTS principal components (N, ·) of `features` (N, D), each divided by the root of its deviation.
 
-    What all images have in common tells none from another: features after a ReLU all point the same way.
+    Halfway between the features as they are, of which a few directions decide, and whitened ones, in which noise counts as much.
     """
-    features = features - features.mean(dim=0)
-    return F.normalize(features, dim=1)
+    centered = (features - features.mean(dim=0)).double()
+    variance, directions = torch.linalg.eigh(centered.T @ centered / len(features))
+    n = min(COMPONENTS, *features.shape)
+    variance, directions = variance[-n:], directions[:, -n:]
+    return (centered @ directions / variance.clamp(min=1e-9 * float(variance[-1])) ** 0.25).float()
+
+
+def as_images(features: Tensor, mean: Tensor) -> Tensor:
+    """Features (N, D) in place of pixels, (N, D, 1, 1): their directions from the `mean` (D,) of the training images.
+
+    As unit vectors they are of one scale, whoever made them, so that one C fits all.
+    """
+    return F.normalize(features - mean, dim=1)[..., None, None]
 
 
 class Head(nn.Module):

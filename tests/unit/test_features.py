@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
@@ -380,13 +381,27 @@ def test_mobilenet_of_a_package_gives_what_torchvision_gives(place, monkeypatch)
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(5, 60), width=st.integers(2, 8), offset=st.floats(-50, 50), seed=st.integers(0, 99))
-def test_the_graph_is_of_directions_from_the_mean(n, width, offset, seed):
-    x = np.random.default_rng(seed).normal(size=(n, width)) + offset
+@given(n=st.integers(12, 60), width=st.integers(2, 8), offset=st.floats(-50, 50), seed=st.integers(0, 99))
+def test_the_graph_is_of_principal_components(n, width, offset, seed):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, width)) * np.arange(1, width + 1) + offset
     made = features.graph_of(torch.from_numpy(x), 3)
-    oracle = NearestNeighbors(n_neighbors=4, metric="cosine").fit(x - x.mean(axis=0))
-    distance, _ = oracle.kneighbors(x - x.mean(axis=0))
-    assert np.allclose(1 - made.similarity.numpy(), distance[:, 1:], atol=1e-6)
+    pca = PCA().fit(x)
+    z = pca.transform(x) / pca.explained_variance_**0.25
+    distance, _ = NearestNeighbors(n_neighbors=4, metric="cosine").fit(z).kneighbors(z)
+    assert np.allclose(1 - made.similarity.numpy(), distance[:, 1:], atol=1e-5)
+    rotation, _ = np.linalg.qr(random.normal(size=(width, width)))
+    again = features.graph_of(torch.from_numpy(3 * x @ rotation + random.normal(size=width)), 3)  # nothing depends on the axes
+    assert torch.allclose(again.similarity, made.similarity, atol=1e-5)
+
+
+def test_features_in_place_of_pixels_have_one_scale():
+    x, x_test = torch.randn(20, 5) * 1e6 + 1e7, torch.randn(3, 5)
+    made = features.as_images(x, x.mean(dim=0))
+    assert made.shape == (20, 5, 1, 1) and torch.allclose(made.flatten(1).norm(dim=1), torch.ones(20))
+    assert torch.allclose(
+        features.as_images(x_test, x.mean(dim=0))[0].flatten(), -x.mean(dim=0) / x.mean(dim=0).norm(), atol=1e-5
+    )
 
 
 def some_task(x, y):

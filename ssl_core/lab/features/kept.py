@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ssl_core import datasets
+from ssl_core import features as foreign
 from ssl_core.data import Images, load
 from ssl_core.datasets import DataSetInfo
 from ssl_core.datasets.machine import lock
@@ -22,6 +23,7 @@ from .pictures import Pictures, names_in, pictures
 from .sources import source
 
 FOLDER = files.DATA / "features"
+NOT_YET = "not-yet-00000000"  # in place of the name of features that are not read yet
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def size(name: str, features: str) -> int:
 def in_place_of_pixels(run: Run, images: Images | None = None) -> Images:
     """The images of a run, with features (N, D, 1, 1) in place of pixels."""
     found, images = kept(run.data, run.features), images or load(run.data, files.DATA)
-    x, x_test = (found.of(names)[..., None, None] for names in names_in(datasets.describe(run.data, for_training=False)))
+    x, x_test = (found.of(names) for names in names_in(run.info))
+    x, x_test = (foreign.as_images(part, x.mean(dim=0)) for part in (x, x_test))
     return Images(images.name, x, images.y, x_test, images.y_test, images.classes)
 
 

@@ -56,8 +56,8 @@ def timm_model(name: str, side: int) -> tuple[Network, object]:
         import timm
     except ImportError:
         raise ValueError("needs timm; install it: .venv/bin/pip install '.[timm]'") from None
-    settings = timm.get_pretrained_cfg(name) if timm.is_model(name.partition(".")[0]) else None
-    if settings is None or not settings.has_weights:
+    known = timm.is_model(name.partition(".")[0]) and (name in timm.list_pretrained() or "." not in name)
+    if not known or not (settings := timm.get_pretrained_cfg(name)).has_weights:
         raise ValueError(f"must be timm:NAME with a name such as {_nearest(name, timm.list_pretrained())}")
 
     def load() -> Apply:
@@ -65,7 +65,8 @@ def timm_model(name: str, side: int) -> tuple[Network, object]:
             return _applied(from_mirrors(partial(timm.create_model, name, pretrained=True)))
         except Exception as error:
             reason = " ".join(str(error).split())[:100]
-            raise ValueError(f"its weights can't be had ({reason}): timm keeps those of {settings.hf_hub_id}") from None
+            hub = f"those of {settings.hf_hub_id} must be in the hub's cache, or within reach"
+            raise ValueError(f"its weights can't be had ({reason}): {hub}") from None
 
     size = (side, side) if side else tuple(settings.input_size[1:])
     network = Network(load, size, normalization=(tuple(settings.mean), tuple(settings.std)))

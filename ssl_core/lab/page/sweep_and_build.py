@@ -89,8 +89,10 @@ def _grid(args: argparse.Namespace, data: str) -> list[Run]:
     labels = fitting(data) if args.labels == LABELS else args.labels
     n_clusters = number(args.clusters) if args.clusters else 0
     common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
-    common |= {"features": kept.prepare(args.features, data)}
-    return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
+    axes = labels, args.recipes, args.seeds, args.label_noise, args.folds
+    if args.features.strip():
+        make_grid(*axes, **common, features=kept.NOT_YET)  # says what else is wrong before features are read
+    return make_grid(*axes, **common, features=kept.prepare(args.features, data))
 
 
 def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]) -> None:
