@@ -265,7 +265,17 @@ BEST = replace(
     graph_constrained=0.4,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST)}
+# What a network that others trained knows already: no network is trained, see features.py.
+LINEAR = Recipe(
+    name="linear",
+    summary="Logistic regression on features from elsewhere (FEATURES=…); no network is trained",
+    weights={"supervised": 1.0},
+    epochs=1,
+    steps_per_epoch=1,
+    batch_unlabeled=0,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST, LINEAR)}
 
 # Ablations: `best` without each of its own ingredients, and `supervised` plus each of the report's three losses. The latter use
 # 64 unlabelled images a step, undistorted and, for consistency, transformed.

@@ -37,7 +37,7 @@ def select(few, tmp_path, monkeypatch):
     """Selects from the first images of MNIST, by their pixels; returns the table."""
     neighbors = by_pixels(few)
     monkeypatch.setattr(data, "load", lambda *_: few)
-    monkeypatch.setattr(graph_cache, "load", lambda *_: neighbors)
+    monkeypatch.setattr(graph_cache, "load", lambda *_, **__: neighbors)
 
     def run(n):
         main(["label-next", "--number", str(n), "--outputs", str(tmp_path)])
@@ -121,7 +121,7 @@ def test_labels_for_a_folder_without_any(few, tmp_path, monkeypatch):
     """The list, filled in, is the folder's table of labels; the next list keeps these labels."""
     for module in (datasets, files):
         monkeypatch.setattr(module, "DATA", tmp_path)
-    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_, **__: by_pixels(images))
     folder, classes = tmp_path / "scans", {}
     folder.mkdir()
     for i, x in enumerate(few.x[:150, 0]):
@@ -157,7 +157,7 @@ def again(scans, tmp_path, monkeypatch):
     """Writes label_next.csv as somebody left it, selects five more images of the folder, and gives the table."""
     for module in (datasets, files):
         monkeypatch.setattr(module, "DATA", scans.parent)
-    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_, **__: by_pixels(images))
 
     def run(content, encoding="utf-8", name="label_next.csv"):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
@@ -232,7 +232,7 @@ def test_two_labels_of_one_image_are_told(again, capsys):
 def test_where_the_labels_go_follows_the_layout(few, tmp_path, monkeypatch, capsys, layout):
     for module in (datasets, files):
         monkeypatch.setattr(module, "DATA", tmp_path)
-    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_, **__: by_pixels(images))
     for i, x in enumerate(few.x[:40, 0]):
         place = tmp_path / "f" / (layout if i < 4 else "unlabeled") / f"{i}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -298,7 +298,7 @@ def test_list_that_is_open_in_libreoffice_is_left_alone(again, tmp_path):
 def test_labels_that_are_typed_meanwhile_are_kept(again, tmp_path, monkeypatch):
     typed = "file,label\nscan 01.png,cat\nscan 02.png,dog\n"
 
-    def load(images, *_):
+    def load(images, *_, **__):
         (tmp_path / "label_next.csv").write_text(typed)
         return by_pixels(images)
 
@@ -353,7 +353,7 @@ def digits_run(digits, tmp_path_factory):
 @pytest.fixture
 def rounds(digits, tmp_path, monkeypatch):
     """Labels rounds of scikit-learn's digits as a person would; returns the list's rows."""
-    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_, **__: by_pixels(images))
 
     def run(n, *options, classes=range(10)):
         path = tmp_path / "label_next.csv"
@@ -414,7 +414,7 @@ def test_run_of_another_data_set_is_named(select, digits_run, tmp_path):
 def test_folder_of_five_images(few, tmp_path, monkeypatch, capsys):
     for module in (datasets, files):
         monkeypatch.setattr(module, "DATA", tmp_path)
-    monkeypatch.setattr(graph_cache, "load", lambda images, *_: by_pixels(images))
+    monkeypatch.setattr(graph_cache, "load", lambda images, *_, **__: by_pixels(images))
     (folder := tmp_path / "five").mkdir()
     for i, x in enumerate(few.x[:5, 0]):
         Image.fromarray(((x - x.min()) * 60).byte().numpy()).save(folder / f"{i}.png")

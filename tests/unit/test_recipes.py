@@ -110,6 +110,7 @@ def test_recipes_are_found_by_name():
     assert {name: recipes.get(name).name for name in RECIPES} == {name: name for name in RECIPES}
     for bad in ("bset", "", None, 3):
         with pytest.raises(
-            ValueError, match=r"^recipe=.*must be one of published, supervised, corrected, best, or of recipes\.ABLATIONS$"
+            ValueError,
+            match=r"^recipe=.*must be one of published, supervised, corrected, best, linear, or of recipes\.ABLATIONS$",
         ):
             recipes.get(bad)

@@ -216,7 +216,7 @@ def test_unknown_notebook_parameter_is_named():
     assert notebook.run_of(parameters | {"n_labels": 0, "n_clusters": 4, "In": []}) == Run(0, "best", 0, n_clusters=4)
     former = parameters | {"wrong_labels": 0.1, "In": ["# Parameters\nwrong_labels = 0.1\n"]}
     assert notebook.run_of(former) == Run(50, "best", 0, label_noise=0.1)
-    must = r"^unknown notebook parameter n_lables: must be one of data, device, draw, fold, folder, label_noise, n_clusters, n_"
+    must = r"^unknown notebook parameter n_lables: must be one of data, device, draw, features, fold, folder, label_noise, n_c"
     with pytest.raises(ValueError, match=must):
         notebook.run_of(parameters | {"In": ["", "# Parameters\nn_lables = 1000\n"]})
 

@@ -16,6 +16,7 @@ from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
 
+from ..features import kept
 from ..runs import executors, files, records
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
@@ -39,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
     parser.add_argument("--clusters", default="", help="with 0 labels: how many clusters (default: one a class, or by the graph)")
+    parser.add_argument("--features", default="", help="from elsewhere: torchvision:NAME, timm:NAME, an ONNX file or a table")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="run the grids of these studies instead")
     configure_machine(parser)
@@ -67,7 +69,8 @@ def command(args: argparse.Namespace) -> None:
         show_clusters(grid, outputs)
         info = describe(data, side=side, for_training=False)
         if data in DATA_SETS or not info.problem:  # without test images a page has nothing to say
-            build_pages(outputs, notebooks, data, current_draw(args.draw), side)
+            features = max(run.features for run in grid)
+            build_pages(outputs, notebooks, data, current_draw(args.draw), side=side, features=features)
 
     run_grid(grid, args, then)
 
@@ -100,7 +103,10 @@ def _grid(args: argparse.Namespace, data: str, side: int) -> list[Run]:
     labels = fitting(data, side) if args.labels == LABELS else args.labels
     n_clusters = number(args.clusters) if args.clusters else 0
     common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters, "side": side}
-    return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
+    axes = labels, args.recipes, args.seeds, args.label_noise, args.folds
+    if args.features.strip():
+        make_grid(*axes, **common, features=kept.NOT_YET)  # says what else is wrong before features are read
+    return make_grid(*axes, **common, features=kept.prepare(args.features, data))
 
 
 def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]) -> None:
@@ -154,10 +160,10 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str, side: int = 0) -> None:
+def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str, *, side: int = 0, features: str = "") -> None:
     """Builds the page of each notebook."""
     for notebook in notebooks:
-        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb", side=side)
+        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb", side=side, features=features)
 
 
 def check_usable(name: str, outputs: Path, side: int = 0, *, for_training: bool = True) -> None:

@@ -49,7 +49,7 @@ def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | Non
     """On a worker: executes `run` in a temporary folder. `graph` is the content of the graph's file, if it needs one."""
     _check_code(fingerprint(run), digest)
     load(run.data, files.DATA, run.side)  # fetched once, before a notebook starts
-    if (path := graph_cache.path_for(run)) and graph is not None and not path.exists():
+    if graph is not None and (path := graph_cache.path_for(run)) and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, graph)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,6 +113,8 @@ class DaskExecutor:
         if (path := graph_cache.path_for(run)) is None:
             return None
         if path not in self.graphs:
+            if run.features:  # which are kept here alone
+                graph_cache.for_run(run, load(run.data, files.DATA, run.side))
             if path.exists():
                 self.graphs[path] = self.client.scatter(path.read_bytes())
             else:

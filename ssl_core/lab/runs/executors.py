@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ssl_core.datasets import DataSetInfo, machine
 from ssl_core.model import N_HIDDEN, init_net
 
+from ..features import kept
 from . import gpu, notebook, records
 from .fingerprint import fingerprint
 from .notebook import Execution, NotebookFailed
@@ -99,7 +100,7 @@ def memory(run: Run) -> float:
     size = 0.95e9 + image * (2.5 * info.n_images + 1.5 * info.n_test + 4000)
     if run.pretraining:  # features twice, neighbours, a score for each class
         size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
-    return size
+    return size + (4 * kept.size(run.data, run.features) if run.features else 0)
 
 
 def gpu_memory(run: Run) -> float:

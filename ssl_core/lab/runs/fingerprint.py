@@ -25,6 +25,7 @@ PARSER = Lock()  # Python 3.11 counts the parser's recursion for all threads tog
 GRAPH_CODE = ("data", "augment", "model", "losses", "optim", "recipes", "graph")
 SCIENCE = (*GRAPH_CODE, "experiment", "train", "checkpoint", "datasets.pixels")
 CHECK_CODE = ("clusters", "label_errors")  # of runs that check their labels
+FEATURES_CODE = ("features",)  # of runs with features from elsewhere, whose name is among their parameters
 SELECTION_CODE = ("clusters", "selection")  # of runs whose labelled images, or clusters, the graph decides on
 # Fields that have been renamed, and their names at the time: a name changes no number, and so voids no finished run.
 FORMER_NAMES = {
@@ -53,6 +54,8 @@ def fingerprint(run: Run, settings: Recipe | None = None, pretraining: Pretraini
         parts.append(code_digest(SELECTION_CODE))
     if settings.check_labels and run.n_labels:
         parts.append(code_digest(CHECK_CODE))
+    if run.features:
+        parts.append(code_digest(FEATURES_CODE))
     return files.digest(parts)[:16]
 
 

@@ -10,28 +10,33 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ssl_core import datasets, graph
+from ssl_core import features as foreign
 from ssl_core.data import Images
 from ssl_core.datasets import DataSetInfo
 from ssl_core.datasets.machine import lock
 from ssl_core.graph import Neighbors
 from ssl_core.recipes import Pretraining
 
+from ..features import kept
 from . import files
-from .fingerprint import GRAPH_CODE, code_digest, non_default
+from .fingerprint import FEATURES_CODE, GRAPH_CODE, code_digest, non_default
 from .progress import Progress, Tell
 from .spec import Run, training_device
 
 FOLDER = files.DATA / "graphs"
 
 
-def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER, *, side: int = 0) -> Path:
-    """The file that keeps the graph. Its name follows from everything that changes it: the images, the settings and the code."""
-    return _path(datasets.describe(data_name, side=side, for_training=False), pretraining, folder)
+def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER, *, side: int = 0, features: str = "") -> Path:
+    """The file that keeps the graph. Its name follows from everything that changes it: the images, the settings and the code.
+
+    Of `features` from elsewhere, these take the place of the settings of our own.
+    """
+    return _path(datasets.describe(data_name, side=side, for_training=False), pretraining, folder, features)
 
 
 def path_for(run: Run) -> Path | None:
-    """The file that keeps the graph that `run` needs; None if it needs none."""
-    return None if (pretraining := run.pretraining) is None else path(run.data, pretraining, side=run.side)
+    """The file of the graph that `run` needs; None if it needs none."""
+    return None if run.pretraining is None else path(run.data, run.pretraining, side=run.side, features=run.features)
 
 
 def kept_index(info: DataSetInfo, pretraining: Pretraining, folder: Path = FOLDER) -> Tensor | None:
@@ -43,15 +48,17 @@ def kept_index(info: DataSetInfo, pretraining: Pretraining, folder: Path = FOLDE
         return None
 
 
-def _path(info: DataSetInfo, pretraining: Pretraining, folder: Path) -> Path:
-    key = files.digest([info.checksum, non_default(pretraining), code_digest(GRAPH_CODE)])[:16]
+def _path(info: DataSetInfo, pretraining: Pretraining, folder: Path, features: str = "") -> Path:
+    made_by = [features, pretraining.neighbors, code_digest(FEATURES_CODE)] if features else [non_default(pretraining)]
+    key = files.digest([info.checksum, *made_by, code_digest(GRAPH_CODE)])[:16]
     return folder / f"{info.slug}-{key}.safetensors"
 
 
 def for_run(run: Run, images: Images, tell: Tell | None = None, device: str = "auto") -> Neighbors | None:
     """The graph that `run` needs; None if it needs none."""
-    pretraining = run.pretraining
-    return None if pretraining is None else load(images, pretraining, tell or Progress(run), device=device)
+    if (pretraining := run.pretraining) is None:
+        return None
+    return load(images, pretraining, tell or Progress(run), device=device, info=run.info, features=run.features)
 
 
 def load(
@@ -62,14 +69,17 @@ def load(
     device: str = "auto",
     *,
     info: DataSetInfo | None = None,
+    features: str = "",
 ) -> Neighbors:
     """The graph of the training images, from disk or, the first time, made: for MNIST in about 4 minutes of one core.
 
     All runs have the same graph. A run that finds another one making it waits. `tell` is given the events of progress.
-    `info` describes the images, where they are not just the training images of the data set of this name.
+    `info` describes the images, where they are not just the training images of the data set of this name. With the name of
+    `features` from elsewhere it is their graph; ValueError if they are not kept.
     """
     tell = tell or Progress(images.name)
-    target = path(images.name, pretraining, folder, side=images.side) if info is None else _path(info, pretraining, folder)
+    info = info or datasets.describe(images.name, side=images.side, for_training=False)
+    target = _path(info, pretraining, folder, features)
     neighbors = _read(target)  # a whole file needs no lock, nor the right to make one
     if neighbors is None:
         files.writable("data", folder)
@@ -81,7 +91,10 @@ def load(
                 held.enter_context(lock(target.with_suffix(".lock")))
             neighbors = _read(target)
             if neighbors is None:
-                neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
+                if features:
+                    neighbors = foreign.graph_of(kept.of_training(images.name, features, info), pretraining.neighbors)
+                else:
+                    neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
                 _write(target, neighbors)
     k, n = neighbors.index.shape[1], len(neighbors.index)
     tell({"stage": "graph ready", "k": k, "images": n, "seconds": neighbors.seconds})

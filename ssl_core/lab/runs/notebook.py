@@ -13,6 +13,7 @@ from typing import Any
 from ssl_core.datasets.checks import check_whole
 
 from .. import LabError
+from ..features import kept
 from . import files
 from .progress import EVENTS, new_events
 from .spec import Run, check_device
@@ -52,7 +53,9 @@ def run_of(namespace: Mapping[str, Any]) -> Run:
     check_device(namespace["device"])
     parameters = {name: namespace[name] for name in Run.__dataclass_fields__ if name in namespace}  # an older copy lacks some
     parameters |= {former[name]: namespace[name] for name in injected if name in former}
-    return Run(**parameters | {"data": files.located(parameters["data"])}).check()
+    name = files.located(parameters["data"])
+    elsewhere = kept.prepare(parameters["features"], name) if parameters.get("features") else ""
+    return Run(**parameters | {"data": name, "features": elsewhere}).check()
 
 
 def parameter_names(notebook: Path) -> list[str]:

@@ -27,6 +27,7 @@ from ssl_core.datasets.tables import counted
 from ssl_core.experiment import Result
 from ssl_core.label_errors import LabelCheck
 
+from ..features import kept
 from . import files
 from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprints
 from .progress import EVENTS
@@ -36,14 +37,14 @@ FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.jso
 IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 # That identify a row of the table:
-PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters", "side")
+PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters", "side", "features")
 IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum", "side")  # of DataSetInfo, to read new images by
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
-    *("n_clusters", "ari", "nmi", "side"),
+    *("n_clusters", "ari", "nmi", "side", "features"),
 )
-LATER = {"n_clusters": 0, "ari": float("nan"), "nmi": float("nan"), "side": 0}  # columns that tables of earlier versions lack
+LATER = {"n_clusters": 0, "ari": math.nan, "nmi": math.nan, "side": 0, "features": ""}  # columns that earlier tables lack
 IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 
@@ -92,7 +93,7 @@ class Record:
     @property
     def row(self) -> dict[str, Any]:
         """The record as a row of the table."""
-        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0, "side": 0}
+        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0, "side": 0, "features": ""}
         row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
         row |= {"held_out": self.held_out["accuracy"] if self.held_out else float("nan")}
         row |= {"missing_classes": len(self.missing_classes), "n_test": self.n_test}
@@ -125,6 +126,7 @@ def save(folder: str | Path, run: Run, task: Task, result: Result) -> Path:
         "run": asdict(run),
         "recipe": asdict(training.recipe),
         "images": _images(run, task),
+        "features": run.features and kept.kept(run.data, run.features).words,
         "labels_per_class": per_class,
         "missing_classes": [c for c, count in enumerate(per_class) if count == 0],
         "history": training.history,
@@ -333,29 +335,21 @@ def read_table(path: Path) -> pd.DataFrame:
         return table([])
     columns = [name for name in COLUMNS if name != "current"]
     try:
-        results = pd.read_csv(path).rename(columns={old: new for new, old in IN_CSV.items()})
+        results = pd.read_csv(path, dtype={"features": str}).rename(columns={old: new for new, old in IN_CSV.items()})
     except ValueError:
         results = pd.DataFrame()
     results = results.assign(**{name: value for name, value in LATER.items() if name not in results})
     if lacking := [name for name in columns if name not in results]:
         raise ValueError(f"{path}: must be a table of runs as `make sweep` writes it; it lacks {', '.join(lacking)}")
-    results = results.assign(draw=results["draw"].replace(FORMER_DRAWS))
+    results = results.assign(draw=results["draw"].replace(FORMER_DRAWS), features=results["features"].fillna(""))
     parameters = results[list(PARAMETERS)].to_dict("records")
     current = [is_current(run, digest, or_former=True) for run, digest in zip(parameters, results["fingerprint"], strict=True)]
     return results[columns].assign(current=current)
 
 
-def select(
-    records: list[Record],
-    data: str = "mnist",
-    draw: str = "random",
-    names: Collection[str] = recipes.RECIPES,
-    *,
-    side: int = 0,
-    variants: bool = False,
-) -> list[Record]:
-    """The records whose rows in `table(records)` are `comparable`."""
-    return [records[i] for i in comparable(table(records), data, draw, names, side=side, variants=variants).index]
+def select(records: list[Record], *which: Any, **more: Any) -> list[Record]:
+    """The records whose rows in `table(records)` are `comparable`, which takes the other arguments."""
+    return [records[i] for i in comparable(table(records), *which, **more).index]
 
 
 def comparable(
@@ -366,21 +360,26 @@ def comparable(
     *,
     side: int = 0,
     variants: bool = False,
+    features: str = "",
 ) -> pd.DataFrame:
     """The rows of runs that may be compared: current ones, of one data set, one `side` of its images, one draw, these recipes.
 
     Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds. Runs
-    without labels are never among them: their accuracy means something else; see `clustered`.
+    without labels are never among them: their accuracy means something else; see `clustered`. Runs that use features from
+    elsewhere are among them if it is these `features`.
     """
     rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names)) & (results["n_labels"] > 0)
+    plain_recipes = [name for name in names if not recipes.get(name).pretraining] if draw != "typical" else []
+    rows &= (results["features"] == features) | ((results["features"] == "") & results["recipe"].isin(plain_recipes))
     rows &= results["side"] == side
     plain = (results["label_noise"] == 0) & (results["fold"] == 0)
     return results[rows & (plain | variants) & results["current"].astype(bool)]
 
 
-def clustered(results: pd.DataFrame, data: str = "mnist", side: int = 0) -> pd.DataFrame:
+def clustered(results: pd.DataFrame, data: str = "mnist", side: int = 0, features: str = "") -> pd.DataFrame:
     """The rows of current runs without labels of one data set, one `side` of its images, that have test images."""
-    rows = (results["data"] == data) & (results["side"] == side) & (results["n_labels"] == 0) & (results["n_test"] > 0)
+    rows = (results["data"] == data) & (results["n_labels"] == 0) & (results["n_test"] > 0)
+    rows &= (results["side"] == side) & (results["features"] == features)
     return results[rows & results["current"].astype(bool)]
 
 

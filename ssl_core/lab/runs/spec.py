@@ -1,5 +1,6 @@
 """A run: the values that identify it, the folder where its record belongs, and the recipe that it follows in full."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from ssl_core import datasets, recipes
 from ssl_core.datasets import DATA_SETS, SIDE, DataSetInfo
 from ssl_core.datasets.checks import check_draw, check_n_labels
 from ssl_core.experiment import Labeling, check_recipe
-from ssl_core.recipes import Pretraining, Recipe
+from ssl_core.recipes import LINEAR, Pretraining, Recipe
 
 from . import gpu
 
@@ -36,6 +37,7 @@ class Run:
     fold: int = 0  # the part of the labels, 1 to 5, that is held back to estimate the accuracy; 0: none
     n_clusters: int = 0  # without labels: that stand in for classes; 0: as many as there are classes, or as the graph suggests
     side: int = 0  # pixels, of the images; 0: as many as fit them, or as the data set has
+    features: str = ""  # from elsewhere, in place of our own: their name in data/features; see ../features
 
     def __post_init__(self):
         object.__setattr__(self, "draw", current_draw(self.draw))
@@ -46,6 +48,11 @@ class Run:
             check_n_labels(self.n_labels, DATA_SETS[self.data].n_labels, least=0)
         _ = self.labeling
         check_recipe(recipes.get(self.recipe), self.n_labels)
+        check_features(self.features)
+        if self.recipe == LINEAR.name and not self.features:
+            raise ValueError(f"recipe={self.recipe!r}: must be another one without FEATURES, which it is trained on")
+        if not (self.recipe == LINEAR.name or recipes.get(self.recipe).pretraining or self.draw == "typical"):
+            object.__setattr__(self, "features", "")  # nothing follows from them
         if not isinstance(self.smoke, bool):
             raise ValueError(f"smoke={self.smoke!r}: must be True or False")
 
@@ -55,6 +62,7 @@ class Run:
         kind += f"-fold{self.fold}" if self.fold else ""
         kind += f"-clusters{self.n_clusters}" if self.n_clusters else ""
         kind += f"-side{self.side}" if self.side else ""
+        kind += f"-{self.features}" if self.features else ""
         return f"{datasets.slug(self.data)}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
 
     def check(self) -> "Run":
@@ -104,6 +112,12 @@ def side_of(data: str, text: str) -> int:
     """The side of the images of `data` that a user asked for, 0 for nothing or `auto`; raises ValueError for what is none."""
     text = text.strip()
     return datasets.asked_side(data, 0 if text in ("", "auto") else int(text) if text.isdecimal() else text)
+
+
+def check_features(features: object) -> None:
+    """Raises ValueError unless `features` is '' or names features as they are kept: readable, and a digest."""
+    if not isinstance(features, str) or (features and not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*-[0-9a-f]{8}", features)):
+        raise ValueError(f"features={features!r}: must be '', or the name of features that `make sweep FEATURES=…` keeps")
 
 
 def current_draw(draw: str) -> str:

@@ -48,12 +48,13 @@ class Results:
     all_records: Sequence[Record] = ()  # of the runs in `every`; none where only their table is left
     outputs: Path | None = None  # the folder of the runs
     side: int = 0  # of the images, that was asked for
+    features: str = ""  # from elsewhere; runs that use none are comparable with those that do
 
     @classmethod
-    def read(cls, outputs: Path, data: str = "mnist", draw: str = "random", side: int = 0) -> "Results":
+    def read(cls, outputs: Path, data: str = "mnist", draw: str = "random", *, side: int = 0, features: str = "") -> "Results":
         """The finished runs below `outputs`; LookupError if none of today's code has this data set and selection."""
         draw, found = current_draw(draw), records.read_all(outputs)
-        results = cls(records.results(outputs, found), data, draw, found, outputs, side)
+        results = cls(records.results(outputs, found), data, draw, found, outputs, side, features)
         if results.runs.empty and results.clustered.empty:
             wanted = f"data={data!r}, draw={draw!r}" + (f", side={side!r}" if side else "")
             raise LookupError(f"outputs={str(outputs)!r}: no finished run there of {wanted}; `make sweep` makes them")
@@ -61,7 +62,8 @@ class Results:
 
     def select(self, names: Collection[str] = recipes.RECIPES, draw: str = "", *, variants: bool = False) -> pd.DataFrame:
         """The comparable runs of the recipes `names`, of another `draw` on request; see records.comparable."""
-        return records.comparable(self.every, self.data, draw or self.draw, names, side=self.side, variants=variants)
+        draw, side, features = draw or self.draw, self.side, self.features
+        return records.comparable(self.every, self.data, draw, names, side=side, variants=variants, features=features)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -71,12 +73,12 @@ class Results:
     @cached_property
     def clustered(self) -> pd.DataFrame:
         """The runs without labels, whose accuracy is that of the best naming of clusters: a measure of its own."""
-        return records.clustered(self.every, self.data, self.side)
+        return records.clustered(self.every, self.data, self.side, self.features)
 
     @cached_property
     def records(self) -> list[Record]:
         """The records of `runs`."""
-        return records.select(list(self.all_records), self.data, self.draw, side=self.side)
+        return records.select(list(self.all_records), self.data, self.draw, side=self.side, features=self.features)
 
     @cached_property
     def left_out(self) -> int:

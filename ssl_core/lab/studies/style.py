@@ -21,6 +21,7 @@ STYLE = {
     "best": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "supervised": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
     "corrected": {"color": "#009E73", "marker": "^", "linestyle": "-."},
+    "linear": {"color": "#CC79A7", "marker": "X", "linestyle": "-."},
     "published": {"color": "#D55E00", "marker": "v", "linestyle": ":"},
 }
 OTHER = {"color": "#666666", "marker": "D", "linestyle": "-"}

@@ -20,6 +20,7 @@ from ssl_core.datasets.tables import counted
 from ssl_core.graph import Neighbors
 from ssl_core.label_errors import LabelCheck
 
+from ..features import kept
 from ..runs import files, graph_cache
 from ..runs.spec import side_of
 from ..studies import run_figures
@@ -233,9 +234,10 @@ def write_sheet(path: Path, pool: Pool, listed: Sequence[dict[str, str]]) -> Non
 # --- the command
 
 
-def check(data: str = "mnist", outputs: str = "outputs", side: str = "") -> Path:
+def check(data: str = "mnist", outputs: str = "outputs", side: str = "", features: str = "") -> Path:
     """Checks the labels of the data set, or the folder, `data`; writes list and sheet into `outputs`, and prints what it found.
 
+    `features` from elsewhere, as `make` takes them, can be in place of our own.
     Raises ValueError for bad arguments, and if there is no label. The list.
     """
     name, folder = files.located(data), files.writable("OUTPUTS", files.outputs(outputs))
@@ -252,7 +254,8 @@ def check(data: str = "mnist", outputs: str = "outputs", side: str = "") -> Path
         what = "each class has one label" if sizes.max() < 2 else f"all labels are {given.classes[int(sizes.argmax())]}"
         _tell(f"{counted(len(given.labeled), 'label')}, but {NONE}: {what}")
     else:
-        neighbors = graph_cache.load(pool.images, label_images.pretraining_of(info), info=info)
+        elsewhere = kept.prepare(features, name)
+        neighbors = graph_cache.load(pool.images, label_images.pretraining_of(info), info=info, features=elsewhere)
         uniform = info.uniform_prior
         found = label_errors.check(neighbors, given.labeled, given.y_l, len(given.classes), uniform_prior=uniform)
         for sentence in sentences(found, given.classes):
@@ -292,6 +295,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
     parser.add_argument("--side", default="", help="the side of the images in pixels, as of make sweep")
     parser.add_argument("--outputs", default="outputs", help="where list and sheet go, from the project's root")
+    parser.add_argument("--features", default="", help="from elsewhere: torchvision:NAME, timm:NAME, an ONNX file or a table")
     parser.add_argument(
         "--apply", default="", help="a list with decisions, to bring into the table of labels; nothing is checked"
     )
@@ -302,4 +306,4 @@ def command(args: argparse.Namespace) -> None:
         for sentence in label_decisions.apply(files.located(args.data), files.expanded("APPLY", args.apply)):
             _tell(sentence)
     else:
-        check(args.data, args.outputs, args.side)
+        check(args.data, args.outputs, args.side, args.features)

@@ -21,6 +21,7 @@ from ssl_core.datasets.checks import check_seed, check_whole
 from ssl_core.datasets.walk import WHOLE
 from ssl_core.graph import Neighbors
 
+from ..features import kept
 from ..runs import files, graph_cache, sweep
 from ..runs.spec import side_of
 from ..studies import run_figures
@@ -253,6 +254,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", default="", help="the side of the images in pixels, as of make sweep")
     parser.add_argument("--outputs", default="outputs", help="where the list goes, from the project's root")
     parser.add_argument("--run", default="", help="a finished run of the same data set: where it is unsure counts too")
+    parser.add_argument("--features", default="", help="from elsewhere: torchvision:NAME, timm:NAME, an ONNX file or a table")
     parser.add_argument("--worth", default="0.1", help="points of accuracy that a round must be worth: below, it says stop")
 
 
@@ -277,7 +279,7 @@ def command(args: argparse.Namespace) -> None:
     p = probabilities(files.expanded("RUN", args.run), images, labels.classes) if args.run.strip() else None
     recipe = recipes.BEST.for_images(info.background, side=info.side, uniform_prior=info.uniform_prior)
     assert recipe.pretraining is not None  # of this recipe
-    neighbors = graph_cache.load(images.images, recipe.pretraining)
+    neighbors = graph_cache.load(images.images, recipe.pretraining, features=kept.prepare(args.features, name))
     for sentence in advice(neighbors, labels, n, price, uniform_prior=info.uniform_prior):
         print(f"label-next: {sentence}", flush=True)
     rows = select(images, neighbors, n, seed, labels, p, uniform_prior=info.uniform_prior)

@@ -18,6 +18,7 @@ from ssl_core.datasets import SIDE
 from ssl_core.datasets.pixels import grey
 from ssl_core.familiarity import MOST
 from ssl_core.model import Net
+from ssl_core.recipes import LINEAR
 
 from ..runs import files, records
 from ..runs.records import Record
@@ -79,6 +80,9 @@ def load(path: Path) -> Trained:
     """The run whose record lies in the folder `path`; raises ValueError unless it is a whole run that today's code can use."""
     if (record := records.read(path)) is None:
         raise ValueError(f"RUN={str(path)!r}: must be the folder of a finished run, with a run.json")
+    if record.parameters["recipe"] == LINEAR.name:
+        must = "must be a run that trained a network: linear classifies features, which new images do not have"
+        raise ValueError(f"RUN={str(path)!r}: {must}")
     try:
         trained = _trained(record, path)
     except KeyError:

@@ -1,0 +1,1 @@
+"""Features from elsewhere (`FEATURES=`): of a pretrained network, of an ONNX file, or in a table, in place of our own."""
