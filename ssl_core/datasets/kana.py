@@ -12,7 +12,11 @@ from PIL import Image, ImageDraw, ImageFont, features
 from .fetch import DataError, RawFiles, debian_source
 from .store import Parts
 
-KANA = tuple("あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをん")
+KANA = "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわをん"
+# Their sounds, as KMNIST has them: few fonts of figures have the characters.
+SOUNDS = "a i u e o ka ki ku ke ko sa shi su se so ta chi tsu te to na ni nu ne no "  # codespell:ignore te
+SOUNDS += "ha hi fu he ho ma mi mu me mo ya yu yo ra ri ru re ro wa wo n"
+NAMES = tuple(SOUNDS.split())
 SIDE, FIGURE = 64, 46  # pixels of an image, and of the longer side of what is on it: as large a share as in MNIST
 EM = 192  # pixels of a square of the font when it is drawn, before it is made smaller
 FREETYPE = "2.14.3"  # drew what named.py has the facts of; others, such as 2.13.2, draw single pixels of some fonts differently
@@ -108,7 +112,7 @@ def kana(root: Path) -> Parts:
     tested = tested_fonts()
     x, x_test = (np.concatenate([drawings[file] for file in FONTS if (file in tested) == side]) for side in (False, True))
     y, y_test = (np.tile(np.arange(len(KANA)), len(part) // len(KANA)) for part in (x, x_test))
-    return x, y, x_test, y_test, KANA
+    return x, y, x_test, y_test, NAMES
 
 
 def tested_fonts() -> set[str]:

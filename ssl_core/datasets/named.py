@@ -22,7 +22,7 @@ from .fetch import (
 )
 from .folder import described
 from .info import MEAN, SIDE, STD, DataSetInfo
-from .kana import FREETYPE, KANA, kana
+from .kana import FREETYPE, NAMES, kana
 from .packaged import CONDITIONS, SPECIES, animals, solar_cells
 from .pixels import enlarged, framed, looks
 from .store import Arrays, Parts
@@ -336,13 +336,13 @@ _SETS: tuple[NamedSet, ...] = (
         2_760,
         kana,
         Facts(
-            checksum="f1df7fea30fb7168da55de5986d1ab069af78dbee187c5f192fd7ce3e77d4f6f",
+            checksum="2d977f4ed9ca10eed20b0e5c615a44f91af2c6c2193916c4870a1d9ff7d1f981",
             mean=0.1382245235050542,
             std=0.2887413277961571,
             background=-0.4787140260109792,
             n_images=2_760,
             n_test=644,
-            classes=KANA,
+            classes=NAMES,
         )
         if features.version("freetype2") == FREETYPE
         else None,

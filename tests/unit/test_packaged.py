@@ -180,7 +180,7 @@ def test_kana_to_test_with_are_of_other_families(monkeypatch, tmp_path):
     monkeypatch.setattr(kana, "FONTS", families)
     monkeypatch.setattr(kana, "RAW", stand_in(contents, tmp_path))
     x, y, x_test, y_test, classes = kana.kana(tmp_path)
-    assert classes == kana.KANA and len(x) == 10 * 46 and len(x_test) == 2 * 46
+    assert classes == kana.NAMES and len(x) == 10 * 46 and len(x_test) == 2 * 46
     assert y.tolist() == list(range(46)) * 10 and y_test.tolist() == list(range(46)) * 2
     heights = [{int((image[:, 32] > 127).sum()) for image in part} for part in (x, x_test)]
     assert len(heights[1]) == 2 and not heights[0] & heights[1]
