@@ -537,28 +537,43 @@ def test_runs_with_and_without_features_are_not_mixed():
     assert set(records.clustered(clustered, features="b-00000000")["features"]) == {"b-00000000"}
 
 
+def test_a_linear_run_is_recorded_and_needs_its_table_no_more(place, telling, digits):
+    name = kept.prepare(telling, "digits")
+    run = Run(20, "linear", 0, "digits", "class-balanced", features=name)
+    seen = kept.in_place_of_pixels(run, digits)
+    task = experiment.prepare(seen, run.labeling, run.settings)
+    training = features.fit(features.network(seen), task, run.settings, 0)
+    folder = run.folder(place)
+    records.save(folder, run, task, features.assess(seen, task, training))
+    record = records.read(folder)
+    assert record.current and record.run == run and record.accuracy > 0.98  # which no pixels give
+    assert record.untrained["nll"] == pytest.approx(np.log(10), abs=1e-5)
+    assert json.loads((folder / "run.json").read_text())["features"] == telling
+    assert records.read_all(place)[0].row["features"] == name
+    os.remove(telling)
+    parameters = {**record.parameters, "threads": 1, "device": "cpu"}
+    assert notebook.run_of(parameters) == run
+    with pytest.raises(SystemExit, match=r"^predict: RUN=.*: must be a run that trained a network"):
+        main(["predict", "--run", str(folder)])
+
+
+def test_what_else_is_wrong_is_said_before_features_are_read(place):
+    text = network_file(place / "net.onnx")
+    with pytest.raises(SystemExit, match=r"^sweep: n_labels=9000: must be a whole number from 0 to 1437"):
+        main(["sweep", "--data", "digits", "--labels", "9000", "--recipes", "best", "--features", text, "--outputs", str(place)])
+    assert not (place / "features").exists()
+
+
 @pytest.mark.slow
-def test_a_sweep_with_features_records_what_they_were(place, telling, tmp_path, monkeypatch):
-    """The whole way, with notebooks and page: in a process of its own each, which knows the features by their name alone."""
+def test_a_sweep_with_features_goes_the_whole_way(place, telling, tmp_path, monkeypatch):
+    """With notebooks and page, in a process of its own each, which knows the features by their name alone."""
     monkeypatch.undo()  # processes of their own read the project's data folder
     out = tmp_path / "out"
     arguments = ["sweep", "--data", "digits", "--labels", "20", "--recipes", "supervised best linear", "--draw", "class-balanced"]
     main([*arguments, "--features", telling, "--smoke", "--jobs", "1", "--outputs", str(out)])
-    rows = pd.read_csv(out / "results.csv", converters={"features": str}).set_index("recipe")
+    rows = records.read_table(out / "results.csv").set_index("recipe")
     name = rows.loc["best", "features"]
     assert name.startswith("telling-") and rows["features"].to_dict() == {"supervised": "", "best": name, "linear": name}
-    assert rows.loc["linear", "accuracy"] > 0.99  # which no pixels give
-    folder = Run(20, "linear", 0, "digits", "class-balanced", smoke=True, features=name).folder(out)
-    assert json.loads((folder / "run.json").read_text())["features"] == telling
-    assert "linear" in (out / "results.html").read_text()
-    os.remove(telling)
-    assert notebook.run_of({**vars_of(folder), "features": name}).features == name  # the table need not be there any more
-    with pytest.raises(SystemExit, match=r"^predict: RUN=.*: must be a run that trained a network"):
-        main(["predict", "--run", str(folder)])
+    assert rows.loc["linear", "accuracy"] > 0.98 and "linear" in (out / "results.html").read_text()
     for path in files.DATA.glob(f"features/digits-*{name}*"):
         path.unlink()
-
-
-def vars_of(folder):
-    parameters = records.read(folder).parameters
-    return {**parameters, "threads": 1, "device": "cpu"}

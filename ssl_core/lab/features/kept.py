@@ -35,8 +35,10 @@ class Features:
     words: str
 
     def of(self, names: tuple[str, ...]) -> Tensor:
-        """The features of these images, in this order."""
+        """The features of these images, in this order; raises ValueError for one that is not among them."""
         row = {name: i for i, name in enumerate(self.names)}
+        if unknown := [name for name in names if name not in row]:
+            raise ValueError(f"features: have none for {unknown[0]}: give FEATURES to `make sweep` again, as at first")
         return self.values[[row[name] for name in names]]
 
 
