@@ -152,3 +152,10 @@ def test_silent_scheduler_is_named(tmp_path):
 def test_files_of_a_worker_stay_in_the_folder_of_the_run(tmp_path):
     RunFiles("", {"../escaped": b"x", "/tmp/escaped": b"x", "run.json": b"{}"}).write(tmp_path / "part")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["part", "run.json"]
+
+
+def test_workers_do_not_fit_features(monkeypatch):
+    monkeypatch.setattr("ssl_core.lab.features.kept.prepare", lambda *_: "table-0123abcd")
+    grid = ["--labels", "50", "--recipes", "linear", "--data", "digits", "--features", "table.npy"]
+    with pytest.raises(SystemExit, match=r"^sweep: SCHEDULER='tcp://127.0.0.1:1': must be empty with recipe='linear'"):
+        main(["sweep", *grid, "--scheduler", "tcp://127.0.0.1:1"])

@@ -15,6 +15,7 @@ from ssl_core.datasets import DATA_SETS, SIDE, DataSetInfo, PublishedSet, check_
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
+from ssl_core.recipes import LINEAR
 
 from ..features import kept
 from ..runs import executors, files, records
@@ -109,16 +110,24 @@ def _grid(args: argparse.Namespace, data: str, side: int) -> list[Run]:
     return make_grid(*axes, **common, features=kept.prepare(args.features, data))
 
 
+def _device(grid: Sequence[Run], args: argparse.Namespace) -> str:
+    """The device of runs on this machine. Raises ValueError if it can't be had, or if workers of a scheduler can't do a run."""
+    if not args.scheduler:
+        check_device(args.device)
+        return args.device
+    if args.device not in DEVICES:  # whether there is a GPU, each worker sees
+        raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
+    if any(run.recipe == LINEAR.name for run in grid):
+        raise ValueError(f"SCHEDULER={args.scheduler!r}: must be empty with recipe={LINEAR.name!r}: workers have no features")
+    return "cpu"  # workers have their own
+
+
 def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]) -> None:
     """Executes the runs of `grid` that are not finished, then calls `then`, also if some of them failed.
 
     `args` has the options of `configure_machine`. Exits with status 1 and one line if a run or `then` failed.
     """
-    if not args.scheduler:
-        check_device(args.device)
-    elif args.device not in DEVICES:  # whether there is a GPU, each worker sees
-        raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
-    device = "cpu" if args.scheduler else args.device  # workers have their own
+    device = _device(grid, args)
     jobs = check_whole("JOBS", number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores(), device))
     outputs = files.outputs(args.outputs)
     names, side = list(dict.fromkeys(run.data for run in grid)), grid[0].side  # one for all
