@@ -19,7 +19,7 @@ from . import sweep_and_build
 from .tables import page_tables
 
 PAGES = (files.ROOT / "README.md", files.REFERENCE / "README.md")  # that have places for generated tables
-PARAMETERS = ["data", "recipe", "draw", "n_labels", "label_noise", "fold", "seed"]  # identify a row, and order the rows
+ORDER = ("data", "recipe", "draw", "n_labels", "label_noise", "fold", "seed")  # of the rows
 
 
 def renew(outputs: Path) -> None:
@@ -34,8 +34,8 @@ def renew(outputs: Path) -> None:
     tables = [records.table(found), records.read_table(folder / "results.csv")]
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
-    results = results.drop_duplicates(PARAMETERS)
-    records.write_table(folder / "results.csv", results, order=PARAMETERS, float_format="%.6g")
+    results = results.drop_duplicates(list(records.PARAMETERS))
+    records.write_table(folder / "results.csv", results, order=ORDER, float_format="%.6g")
     draw_pictures(results, folder)
     place(page_tables(results))
 
