@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH LAB TORCH PYTHON
+VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA SIDE DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH LAB TORCH PYTHON
 # Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
 FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
 $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
@@ -11,6 +11,7 @@ SEEDS   = 0
 WRONG_LABELS = 0
 CLUSTERS =
 DATA    = mnist
+SIDE    =
 DRAW    = random
 OUTPUTS = outputs
 JOBS    =
@@ -37,12 +38,12 @@ BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 DEV     := $(VENV)/.ready-dev
 COMMAND := $(BIN)/python -m ssl_core.lab
-SWEEP   := $(COMMAND) sweep --data "$$DATA" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
+SWEEP   := $(COMMAND) sweep --data "$$DATA" --side "$$SIDE" --draw "$$DRAW" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH
+export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS DATA SIDE DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH
 
 # The code of this folder, read as UTF-8; nothing of another Python or another project.
 export PYTHONPATH := $(CURDIR)
@@ -71,7 +72,7 @@ help:  ## this list
 	@echo "    LABELS=\"$$LABELS\" RECIPES=\"$$RECIPES\" SEEDS=\"$$SEEDS\""
 	@echo "    WRONG_LABELS=\"$$WRONG_LABELS\" (the fractions of labels to replace by other classes, to see what they cost)"
 	@echo "    CLUSTERS=$${CLUSTERS:-one a class} (with LABELS=0, which needs no label)"
-	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
+	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) SIDE=$${SIDE:-as it fits the images} DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
 
 setup: $(READY)  ## make .venv and fetch MNIST; TORCH=cpu takes PyTorch's smaller build without CUDA
 
@@ -79,13 +80,13 @@ sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results pag
 	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --label-noise "$$WRONG_LABELS" --clusters "$$CLUSTERS" --outputs "$$OUTPUTS"
 
 results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
-	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --draw "$$DRAW" --set "$$SET"
+	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --side "$$SIDE" --draw "$$DRAW" --set "$$SET"
 
 label-next: $(READY)  ## select the N images to label next, and say what they are worth: outputs/label_next.csv and .png
-	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --outputs "$$OUTPUTS" --run "$$RUN" --worth "$$WORTH"
+	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --side "$$SIDE" --outputs "$$OUTPUTS" --run "$$RUN" --worth "$$WORTH"
 
 check-labels: $(READY)  ## list the labels of DATA that the others contradict: outputs/label_errors.csv and .png; APPLY=that list
-	@$(COMMAND) check-labels --data "$$DATA" --outputs "$$OUTPUTS" --apply "$$APPLY"
+	@$(COMMAND) check-labels --data "$$DATA" --side "$$SIDE" --outputs "$$OUTPUTS" --apply "$$APPLY"
 
 predict: $(READY)  ## classify IMAGES=folder, or the run's unlabelled images, with the finished run RUN=outputs/…
 	@$(COMMAND) predict --run "$$RUN" --images "$$IMAGES" --target "$$TARGET" --onnx "$$ONNX"
@@ -100,7 +101,7 @@ compare-labels: $(READY)  ## compare two people's labels, A=one.csv B=other.csv:
 	@$(COMMAND) compare-labels --a "$$A" --b "$$B" --outputs "$$OUTPUTS"
 
 duplicates: $(READY)  ## list the images of DATA=folder that are there twice, or nearly: outputs/…/duplicates.csv
-	@$(COMMAND) duplicates --data "$$DATA" --outputs "$$OUTPUTS"
+	@$(COMMAND) duplicates --data "$$DATA" --side "$$SIDE" --outputs "$$OUTPUTS"
 
 lab: $(READY)  ## explore in JupyterLab, in copies of the notebooks; more options for it in LAB="--no-browser --port 8899"
 	@$(COMMAND) lab

@@ -1,13 +1,13 @@
 """Random affine and elastic distortion in one resampling, and patch overlay; each image of a batch gets its own draw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .data import BACKGROUND
-from .datasets.checks import check_types, require
+from .datasets.checks import LARGER, check_types, require
 
 Range = tuple[float, float]
 
@@ -37,8 +37,8 @@ class Augment:
             require(least <= low <= high <= most, self, parameter, f"(low, high), in this order, from {least} to {most}")
         require(0 <= self.elastic <= 100, self, "elastic", "0 to 100")
         require(-100 <= self.fill <= 100, self, "fill", "-100 to 100")
-        odd = self.overlay % 2 == 1 and 0 < self.overlay < 28
-        require(self.overlay == 0 or odd, self, "overlay", "0 or an odd number up to 27")
+        odd = self.overlay % 2 == 1 and self.overlay in range(LARGER[-1])
+        require(self.overlay == 0 or odd, self, "overlay", f"0 or an odd number up to {LARGER[-1] - 1}")
         require(self.interpolation in ("bilinear", "nearest"), self, "interpolation", "bilinear, nearest")
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
@@ -50,6 +50,12 @@ class Augment:
         warped = F.grid_sample(x - self.fill, grid, mode=self.interpolation, padding_mode="zeros", align_corners=False)
         warped = warped + self.fill
         return self._overlaid(warped, generator) if self.overlay else warped
+
+    def scaled(self, factor: float) -> "Augment":
+        """The same distortion of images that are larger by `factor`: what is measured in pixels grows with them."""
+        low, high = (factor * pixels for pixels in self.translate)
+        overlay = 2 * round((factor * self.overlay - 1) / 2) + 1 if self.overlay else 0  # the next odd number
+        return replace(self, translate=(low, high), elastic=factor * self.elastic, overlay=overlay)
 
     def _inverse_matrices(self, n: int, width: int, height: int, generator: Generator) -> Tensor:
         """(n, 2, 3): for each output pixel, in [-1, 1] coordinates, where in the input it comes from."""
@@ -90,6 +96,8 @@ class Augment:
         """
         n, _, height, width = x.shape
         half = self.overlay // 2
+        if self.overlay >= min(height, width):
+            raise ValueError(f"overlay={self.overlay!r}: must be below {min(height, width)}, the side of the images")
 
         def near_center(size: int) -> Tensor:  # (n, size): whether a row, or a column, is in the square
             center = torch.randint(half, size - half, (n, 1), generator=generator, device=generator.device)

@@ -21,7 +21,7 @@ BACKGROUND = -MEAN / STD  # a black pixel of MNIST, normalised
 
 @dataclass(frozen=True)
 class Images:
-    """A data set in memory. Images are float32 (N, C, 28, 28), normalised; labels are int64 (N,), −1 where there is none."""
+    """A data set in memory. Images are float32 (N, C, side, side), normalised; labels are int64 (N,), −1 where there is none."""
 
     name: str
     x: Tensor = field(repr=False)
@@ -29,11 +29,12 @@ class Images:
     x_test: Tensor = field(repr=False)
     y_test: Tensor = field(repr=False)
     classes: tuple[str, ...]
+    side: int = 0  # pixels, that were asked for; 0: as many as fit the images
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """The number of classes and of channels: what the network is built for."""
-        return len(self.classes), self.x.shape[1]
+    def shape(self) -> tuple[int, int, int]:
+        """The number of classes, of channels, and the side in pixels: what the network is built for."""
+        return len(self.classes), *self.x.shape[1:3]
 
     def class_names(self, y: Tensor) -> list[str]:
         """The names of classes `y` (N,); `?` for −1, no label."""
@@ -52,13 +53,13 @@ class Split:
 class Task:
     """Everything that training is given beside the network, the recipe and the seed; see experiment.prepare.
 
-    Images are float32 (·, C, 28, 28), classes int64. `candidates` (U, C) is True for the classes that the graph allows for an
+    Images are float32 (·, C, side, side), classes int64. `candidates` (U, C) is True for the classes that the graph allows for an
     unlabelled image, and `class_prior` (C,) estimates the class frequencies; both are None for a recipe without a graph.
     """
 
-    x_l: Tensor  # (M, C, 28, 28), the labelled images
+    x_l: Tensor  # (M, C, side, side), the labelled images
     y_l: Tensor  # (M,), their classes, label noise included
-    x_u: Tensor  # (U, C, 28, 28), the unlabelled images
+    x_u: Tensor  # (U, C, side, side), the unlabelled images
     candidates: Tensor | None = None
     class_prior: Tensor | None = None
     split: Split | None = None  # which training images these are
@@ -74,16 +75,16 @@ class Task:
         return replace(self, **moved)
 
 
-def load(name: str = "mnist", root: str | Path | None = None) -> Images:
+def load(name: str = "mnist", root: str | Path | None = None, side: int = 0) -> Images:
     """The data set `name`, fetched first if `root` does not hold it, verified in any case; or the images of the folder `name`.
 
-    Raises ValueError for an unknown name, or a folder that can't be used, and DataError if the files can neither be verified nor
-    repaired.
+    They get `side` × `side` pixels, or, for 0, as many as fit them. Raises ValueError for an unknown name, or a folder that
+    can't be used, and DataError if the files can neither be verified nor repaired.
     """
-    info, arrays = datasets.load(name, root)
+    info, arrays = datasets.load(name, root, side)
     y, y_test = torch.from_numpy(arrays["y"]), torch.from_numpy(arrays["y_test"])
     x, x_test = (normalize(torch.from_numpy(arrays[part]), info.mean, info.std) for part in ("x", "x_test"))
-    return Images(name, x, y, x_test, y_test, info.classes)
+    return Images(name, x, y, x_test, y_test, info.classes, side)
 
 
 def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Split:
@@ -158,6 +159,6 @@ class FullBatches:
 
 
 def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Bytes (N, C, 28, 28) to float32, as ToTensor and Normalize give them with this mean and deviation of each channel."""
+    """Bytes (N, C, H, W) to float32, as ToTensor and Normalize give them with this mean and deviation of each channel."""
     center, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
     return pixels.float().div_(255).sub_(center).div_(scale)

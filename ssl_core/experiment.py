@@ -15,7 +15,7 @@ from .clusters import Clustering
 from .data import Images, Task, corrupt_labels, leave_out, split, withhold_fold
 from .datasets.checks import check_draw, check_fold, check_label_noise, check_n_clusters, check_n_labels, check_seed
 from .graph import Neighbors
-from .model import Net, init_net
+from .model import Net, init_net, network_for
 from .recipes import Recipe
 from .train import Evaluation, TrainingResult, evaluate, fit, measure, probabilities
 
@@ -56,9 +56,12 @@ def prepare(
     `typical` are the indices of the images to label with the draw `typical`; by default selection.typical selects them.
     `neighbors` is the graph of the training images. Without labels, the image that stands for a cluster is given the cluster's
     number as its class. Raises ValueError if `neighbors` is None and `recipe` or the draw needs it, if there are fewer labels
-    than `labeling` asks for, or if `recipe` can't do without any.
+    than `labeling` asks for, if `recipe` can't do without any, or if it is not one for images of this size (Recipe.for_images).
     """
     check_recipe(recipe, labeling.n_labels)
+    if recipe.network != (fitting := network_for(side := images.shape[2])):
+        must = f"must be {fitting!r} for images of {side} × {side} pixels; see Recipe.for_images"
+        raise ValueError(f"network={recipe.network!r}: {must}")
     if neighbors is None and (recipe.pretraining or labeling.draw == "typical"):
         raise ValueError(f"neighbors=None: must be the graph of the images for recipe={recipe.name!r}, draw={labeling.draw!r}")
     n, seed, n_classes = labeling.n_labels, labeling.seed, len(images.classes)
@@ -94,12 +97,12 @@ def check_recipe(recipe: Recipe, n_labels: int) -> None:
 
 
 def network(images: Images, seed: int, device: str | torch.device = "cpu", n_clusters: int = 0) -> Net:
-    """The untrained network for these images: a pure function of `seed` and of the numbers of classes and channels.
+    """The untrained network for these images: a pure function of `seed` and of the numbers of classes, channels and pixels.
 
     Of a task without labels, it tells `n_clusters` apart.
     """
-    n_classes, channels = images.shape
-    return init_net(seed, n_clusters or n_classes, channels).to(device)
+    n_classes, channels, side = images.shape
+    return init_net(seed, n_clusters or n_classes, channels, side).to(device)
 
 
 @dataclass(frozen=True)

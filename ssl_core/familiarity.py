@@ -21,7 +21,7 @@ NEAREST = 5
 
 @dataclass(frozen=True)
 class _Gaussian:
-    """The features (N, 576) of one predicted class: `mean`, principal `axes` (576, k), their `variance`, and that of the rest."""
+    """The features (N, D) of one predicted class: `mean`, principal `axes` (D, k), their `variance`, and that of the rest."""
 
     mean: Tensor
     axes: Tensor
@@ -38,7 +38,7 @@ class _Gaussian:
         return cls(mean, axes[:rank].T, variance[:rank].clamp(min=1e-6), rest.clamp(min=1e-6))
 
     def distance(self, features: Tensor) -> Tensor:
-        """The Mahalanobis distance (N,) of features (N, 576)."""
+        """The Mahalanobis distance (N,) of features (N, D)."""
         centered = features - self.mean
         along = centered @ self.axes
         rest = (centered.square().sum(dim=1) - along.square().sum(dim=1)).clamp(min=0)
@@ -46,7 +46,7 @@ class _Gaussian:
 
 
 class Familiarity:
-    """Distances of images from the training images of `model`, of which `x` (N, C, 28, 28) is a random sample, normalised.
+    """Distances of images from the training images of `model`, of which `x` (N, C, side, side) is a random sample, normalised.
 
     Raises ValueError if there are fewer than LEAST.
     """
@@ -65,7 +65,7 @@ class Familiarity:
         self.held_out = self._larger(held_out)
 
     def distance(self, x: Tensor) -> Tensor:
-        """The distance (N,) of each image `x` (N, C, 28, 28), in standard deviations from that of a training image.
+        """The distance (N,) of each image `x` (N, C, side, side), in standard deviations from that of a training image.
 
         Infinite for an image of a predicted class that no image of the sample has.
         """
@@ -76,7 +76,7 @@ class Familiarity:
         return self.held_out.quantile(1 - share).item()
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The features (N, 576) of images and their predicted classes (N,)."""
+        """The features (N, D) of images and their predicted classes (N,)."""
         with torch.no_grad():
             parts = [self.model(part) for part in x.to(self.model.device).split(EVALUATION_BATCH)]
         return torch.cat([features for _, features in parts]).cpu(), torch.cat(
@@ -84,7 +84,7 @@ class Familiarity:
         ).cpu()
 
     def _parts(self, features: Tensor, classes: Tensor) -> Tensor:
-        """The two distances (N, 2) of features (N, 576)."""
+        """The two distances (N, 2) of features (N, D)."""
         mahalanobis = torch.full((len(features),), torch.inf)
         for c, gaussian in self.gaussians.items():
             members = classes == c

@@ -16,6 +16,7 @@ from scipy.sparse.linalg import cg
 from torch import Tensor, nn
 
 from .data import FullBatches
+from .datasets import SIDE
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, init_net
 from .optim import Optimizers
@@ -39,17 +40,17 @@ class Neighbors:
 
 
 class Encoder(nn.Module):
-    """The report's network up to its first linear layer, and a projection on top for the contrastive loss."""
+    """The network up to its first linear layer, and a projection on top for the contrastive loss."""
 
-    def __init__(self, seed: int, dimensions: int, channels: int = 1):
+    def __init__(self, seed: int, dimensions: int, channels: int = 1, side: int = SIDE):
         super().__init__()
-        self.net = init_net(seed, N_HIDDEN, channels)
+        self.net = init_net(seed, N_HIDDEN, channels, side)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.projection = nn.Linear(N_HIDDEN, dimensions)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The projections (N, dimensions) of images `x` (N, C, 28, 28) that the contrastive loss compares."""
+        """The projections (N, dimensions) of images `x` (N, C, side, side) that the contrastive loss compares."""
         return self.projection(F.relu(self.net(x)[0]))
 
     @torch.no_grad()
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
 
 
 def build(x: Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]], None] = lambda event: None) -> Neighbors:
-    """The graph of images `x` (N, C, 28, 28), made on their device and by one thread: a pure function of the arguments.
+    """The graph of images `x` (N, C, side, side), made on their device and by one thread: a pure function of the arguments.
 
     `tell` is called with an event now and then: `{"stage": "graph", "step": 100, "steps": 1500, "loss": …, "seconds": …}`.
     """
@@ -82,11 +83,11 @@ def build(x: Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]
 
 
 def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], None] = lambda step, loss: None) -> Encoder:
-    """An encoder trained, without labels, to map two distorted views of an image (N, C, 28, 28) to similar projections.
+    """An encoder trained, without labels, to map two distorted views of an image (N, C, side, side) to similar projections.
 
     A pure function of the arguments, their device and the number of threads; `on_step(step, loss)` is called after each step.
     """
-    model = Encoder(settings.seed, settings.dimensions, x.shape[1]).to(x.device)
+    model = Encoder(settings.seed, settings.dimensions, *x.shape[1:3]).to(x.device)
     generator = torch.Generator(x.device).manual_seed(settings.seed)
     optimizers = Optimizers(model, settings.learning_rate, settings.muon_rate)
     batches = FullBatches(len(x), min(settings.batch, len(x)), generator)

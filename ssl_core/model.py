@@ -1,10 +1,14 @@
-"""The report's network."""
+"""The report's network, and the same for larger images."""
+
+from math import ceil
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-N_FEATURES = 576
+from .datasets import SIDE
+
+NETWORKS = ("report", "strided")  # the report's, of images of SIDE × SIDE pixels; the one for larger images
 N_HIDDEN = 300
 N_PARAMETERS = 231_854  # with ten classes and grey images
 EVALUATION_BATCH = 100  # images in one forward pass without gradient: they fit into the cache; the number changes no result
@@ -13,18 +17,24 @@ EVALUATION_BATCH = 100  # images in one forward pass without gradient: they fit 
 class Net(nn.Module):
     """Three 3×3 convolutions and two linear layers; no padding, normalisation or dropout (the report, section Model).
 
-    `forward` takes images (N, channels, 28, 28) and returns `(logits (N, n_classes), features (N, 576))`. The features are
+    `forward` takes images (N, channels, side, side) and returns `(logits (N, n_classes), features (N, 576))`. The features are
     the flattened, non-negative output of the last convolution: what the clustering loss measures distances between.
+
+    Of images larger than the report's, the first convolution takes larger steps, `strided`: the other layers then see about as
+    much as the report's do, and the cost grows little. There are 576 features or more, 1024 of 64 × 64 pixels.
     """
 
-    def __init__(self, n_classes: int = 10, channels: int = 1):
+    def __init__(self, n_classes: int = 10, channels: int = 1, side: int = SIDE):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 32, 3)
+        self.side = side
+        stride, padding = first_step(side)
+        self.conv1 = nn.Conv2d(channels, 32, 2 * stride + 1, stride, padding)
         self.conv2 = nn.Conv2d(32, 64, 3)
         self.conv3 = nn.Conv2d(64, 64, 3)
-        self.linear1 = nn.Linear(N_FEATURES, N_HIDDEN)
+        self.linear1 = nn.Linear(64 * last_side(side) ** 2, N_HIDDEN)
         self.linear2 = nn.Linear(N_HIDDEN, n_classes)
-        assert (n_classes, channels) != (10, 1) or sum(p.numel() for p in self.parameters()) == N_PARAMETERS
+        shape = n_classes, channels, side
+        assert shape != (10, 1, SIDE) or sum(p.numel() for p in self.parameters()) == N_PARAMETERS
 
     @property
     def device(self) -> torch.device:
@@ -37,6 +47,27 @@ class Net(nn.Module):
         x = F.relu(max_pool(self.conv2(x)))
         features = F.relu(self.conv3(x)).flatten(1)
         return self.linear2(F.relu(self.linear1(features))), features
+
+
+def network_for(side: int) -> str:
+    """Which of NETWORKS is the one for images of `side` × `side` pixels."""
+    return NETWORKS[side != SIDE]
+
+
+def first_step(side: int) -> tuple[int, int]:
+    """The stride of the first convolution, and how much is added to each border so that its output has 24 × 24 pixels or more.
+
+    From 28 pixels on the stride is 1, from 47 on 2, from 78 on 3; only sides of 47 to 50 need a border.
+    """
+    stride = max(1, round(side / 31))
+    return stride, max(0, ceil((25 * stride + 1 - side) / 2))
+
+
+def last_side(side: int) -> int:
+    """The side of the last convolution's output for images of `side` × `side` pixels: 3 for 28, 4 for 32, 64 and 96."""
+    stride, padding = first_step(side)
+    first = (side + 2 * padding - 2 * stride - 1) // stride + 1
+    return (first // 2 - 2) // 2 - 2
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -52,8 +83,8 @@ def max_pool(x: Tensor) -> Tensor:
     return torch.maximum(rows[:, :, ::2], rows[:, :, 1::2]).permute(0, 3, 1, 2)
 
 
-def init_net(seed: int, n_classes: int = 10, channels: int = 1) -> Net:
+def init_net(seed: int, n_classes: int = 10, channels: int = 1, side: int = SIDE) -> Net:
     """The network with PyTorch's default initial weights, a pure function of `seed`; torch's global state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Net(n_classes, channels).to(memory_format=torch.channels_last)
+        return Net(n_classes, channels, side).to(memory_format=torch.channels_last)

@@ -10,7 +10,9 @@ from typing import Any
 
 from .augment import Augment
 from .data import BACKGROUND
+from .datasets import SIDE
 from .datasets.checks import check_seed, check_types, require
+from .model import NETWORKS, network_for
 
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
@@ -78,6 +80,7 @@ class Recipe:
     graph_warmup: float = 0.0  # fraction of all steps in which candidates alone supply the targets, without the teacher
     graph_constrained: float = 0.0  # fraction of all steps, warm-up included, in which candidates constrain the teacher
     base: str | None = None  # of an ablation: the recipe that it varies
+    network: str = "report"  # one of model.NETWORKS: that of images of 28 × 28 pixels, or that of larger ones
 
     def __post_init__(self):
         check_types(self)
@@ -95,6 +98,7 @@ class Recipe:
         require(0 <= self.align_decay < 1, self, "align_decay", "0 to below 1")
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
         require(not self.check_labels or self.pretraining is not None, self, "check_labels", "False without pretraining")
+        require(self.network in NETWORKS, self, "network", f"one of {', '.join(NETWORKS)}")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
@@ -114,13 +118,16 @@ class Recipe:
         """Whether the strong view is used at all."""
         return bool({"consistency", "pseudo_label"} & set(self.terms))
 
-    def for_images(self, background: float, *, uniform_prior: bool = True) -> "Recipe":
+    def for_images(self, background: float, *, side: int = SIDE, uniform_prior: bool = True) -> "Recipe":
         """This recipe adapted to another data set: pixels shifted in get the value `background` (normalised).
 
-        Without a `uniform_prior` the class frequencies are estimated.
+        It takes the network for images of `side` × `side` pixels, and what is measured in pixels grows with them. Without a
+        `uniform_prior` the class frequencies are estimated. Raises ValueError for `published` and another side than the report's.
         """
+        self.check_side(side)
 
         def filled(augment: Augment) -> Augment:
+            augment = augment if side == SIDE else augment.scaled(side / SIDE)
             return replace(augment, fill=background) if augment.fill == BACKGROUND else augment
 
         def adapted(value: object) -> object:
@@ -129,7 +136,14 @@ class Recipe:
             return replace(value, augment=filled(value.augment)) if isinstance(value, Pretraining) else value
 
         changes: dict[str, Any] = {each.name: adapted(getattr(self, each.name)) for each in fields(self)}
-        return replace(self, **changes | {"uniform_prior": self.uniform_prior and uniform_prior})
+        changes |= {"network": network_for(side), "uniform_prior": self.uniform_prior and uniform_prior}
+        return replace(self, **changes)
+
+    def check_side(self, side: int) -> None:
+        """Raises ValueError if this recipe can't be followed on images of `side` × `side` pixels: the report prints a network."""
+        if side != SIDE and self.name == PUBLISHED.name:
+            printed = f"recipe={self.name!r} has the report's network, printed for images of {SIDE} × {SIDE} pixels"
+            raise ValueError(f"side={side}: must be {SIDE}: {printed}; recipe='corrected' takes larger ones")
 
     def for_labels(self, n_labels: int) -> "Recipe":
         """This recipe with the epochs for `n_labels`: also a network that is trained without a fold of them gets as many."""

@@ -295,13 +295,13 @@ class IndexBatches:
 
 @torch.no_grad()
 def embed(model: Net, x: Tensor) -> Tensor:
-    """Feature vectors (N, 576) of images `x`, without gradient."""
+    """Feature vectors (N, D) of images `x`, without gradient."""
     return torch.cat([model(part.to(model.device))[1] for part in x.split(EVALUATION_BATCH)])
 
 
 @torch.no_grad()
 def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None = None) -> Tensor:
-    """Class probabilities (N, n_classes) of images `x` (N, C, 28, 28) by `model`, in main memory wherever the model is.
+    """Class probabilities (N, n_classes) of images `x` (N, C, side, side) by `model`, in main memory wherever the model is.
 
     With `views`, test-time augmentation (Krizhevsky et al. 2012, section 4.1): probabilities are averaged over the image itself
     and that many views distorted by `augment`. The distortions are the same at every call.
@@ -319,7 +319,7 @@ def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None
 
 
 def evaluate(model: Net, x: Tensor, y: Tensor, views: int = 0, augment: Augment | None = None) -> Evaluation:
-    """The performance of `model` on images `x` (N, C, 28, 28) of classes `y` (N,), read as `probabilities` reads them."""
+    """The performance of `model` on images `x` (N, C, side, side) of classes `y` (N,), read as `probabilities` reads them."""
     return measure(probabilities(model, x, views, augment), y)
 
 

@@ -33,6 +33,7 @@ MARKERS_OF = {
     "system/test_cluster.py": ("cluster",),
     "system/test_faults.py": ("slow",),
     "system/test_sweep.py": ("slow",),
+    "system/test_large_images.py": ("slow",),
     "unit/test_fetch.py::test_pypi_package_has_the_same_files": ("network",),
     "unit/test_fetch.py::test_debian_package_has_fashion_mnist": ("network",),
     "unit/test_lab.py": ("slow",),

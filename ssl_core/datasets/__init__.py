@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from . import folder, store
+from . import checks, folder
 from .fetch import DataError
-from .info import MEAN, STD, DataSetInfo
+from .info import MEAN, SIDE, STD, DataSetInfo
 from .named import DATA_SETS, NamedSet, PublishedSet
 from .names import is_archive, is_image, not_a_folder
 from .store import Arrays
@@ -24,11 +24,13 @@ __all__ = [
     "DATA_SETS",
     "MEAN",
     "NAMES",
+    "SIDE",
     "STD",
     "DataError",
     "DataSetInfo",
     "NamedSet",
     "PublishedSet",
+    "asked_side",
     "check_name",
     "describe",
     "fetch",
@@ -46,39 +48,55 @@ def check_name(name: object) -> None:
         raise _unknown(name)
 
 
-def describe(name: str, root: str | Path | None = None, *, for_training: bool = True) -> DataSetInfo:
+def asked_side(name: str, side: object) -> int:
+    """The `side` in pixels that is asked for of the images of the data set or folder `name`; 0 if a set has it anyway.
+
+    Raises ValueError if they can't have it; the disk is not touched.
+    """
+    side = checks.check_side(side)
+    if (named := DATA_SETS.get(name)) is None or side not in (0, named.side):
+        if isinstance(named, PublishedSet):
+            raise ValueError(f"side={side!r}: must be {named.side} for data={name!r}, whose images are used as published")
+        return side
+    return 0
+
+
+def describe(name: str, root: str | Path | None = None, side: int = 0, *, for_training: bool = True) -> DataSetInfo:
     """The metadata of the data set or image folder `name`, without its images.
 
-    The first time, the images of a folder, and of some sets, are decoded and kept below `root`. Raises ValueError if there is
-    no such folder, or, `for_training`, if it has too few usable labels.
+    These get `side` × `side` pixels, or, for 0, as many as fit them. The first time, those of a folder, and of some sets, are
+    decoded and kept below `root`. Raises ValueError if there is no such folder, if its images can't have this side, or,
+    `for_training`, if it has too few usable labels.
     """
     check_name(name)
-    info = metadata(name, _root(root))
+    info = metadata(name, _root(root), asked_side(name, side))
     if for_training and info.problem:
         raise ValueError(info.problem)
     return info
 
 
 @cache
-def metadata(name: str, root: Path) -> DataSetInfo:
+def metadata(name: str, root: Path, side: int = 0) -> DataSetInfo:
     """The same, read once in a process; also of a folder that can't be trained with."""
     if name in DATA_SETS:
-        return DATA_SETS[name].describe(root)
-    _check_folder(name, root)
-    return folder.describe(name, root)
+        return DATA_SETS[name].describe(root, side)
+    _check_folder(name, root, side)
+    return folder.describe(name, root, side)
 
 
-def load(name: str, root: str | Path | None = None) -> tuple[DataSetInfo, Arrays]:
+def load(name: str, root: str | Path | None = None, side: int = 0) -> tuple[DataSetInfo, Arrays]:
     """The metadata and the arrays of the data set or image folder `name`; it is fetched or decoded if `root` lacks it.
 
-    The arrays are `x` and `x_test`, bytes (N, C, 28, 28), and the classes `y` and `y_test`, int64 (N,), −1 for no label.
-    Raises ValueError for an unknown name or an unusable folder, DataError if files can neither be verified nor replaced.
+    The arrays are `x` and `x_test`, bytes (N, C, side, side), and the classes `y` and `y_test`, int64 (N,), −1 for no label.
+    Raises ValueError for an unknown name, an unusable folder, or a side that its images can't have; DataError if files can
+    neither be verified nor replaced.
     """
     check_name(name)
+    side = asked_side(name, side)
     if name in DATA_SETS:
-        return DATA_SETS[name].load(_root(root))
-    _check_folder(name, _root(root))
-    return folder.load(name, _root(root))
+        return DATA_SETS[name].load(_root(root), side)
+    _check_folder(name, _root(root), side)
+    return folder.load(name, _root(root), side)
 
 
 def fetch(name: str, root: str | Path | None = None) -> Path:
@@ -91,21 +109,21 @@ def slug(name: str) -> str:
     return name if name in DATA_SETS else folder.slug(name)
 
 
-def _check_folder(name: str, root: Path) -> None:
+def _check_folder(name: str, root: Path, side: int) -> None:
     """Raises ValueError unless `name` is the path of a folder that is there, or is pinned, or was read before."""
     path = Path(name)
     if path.is_file():
         raise ValueError(f"data={name!r}: {not_a_folder(path)}")
-    if not path.is_dir() and not folder.pinned_file(name, root) and not store.newest(root, slug(name)):
+    if not path.is_dir() and not folder.pinned_file(name, root, side) and not folder.last_read(name, root, side):
         raise ValueError(f"{_unknown(name)}; this folder is not there")
 
 
-def pinned(names: Iterable[str], root: str | Path | None = None) -> dict[str, str]:
+def pinned(names: Iterable[str], root: str | Path | None = None, side: int = 0) -> dict[str, str]:
     """The environment in which child processes read the folders `names` as they are now, also after they have changed.
 
     Data sets that are no folders are passed over. Raises ValueError as `describe` does.
     """
-    return folder.pinned([name for name in names if name not in DATA_SETS], _root(root))
+    return folder.pinned([name for name in names if name not in DATA_SETS], _root(root), side)
 
 
 def _unknown(name: object) -> ValueError:

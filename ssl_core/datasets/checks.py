@@ -6,9 +6,12 @@ from math import isfinite
 from types import UnionType
 from typing import Any, ClassVar, Protocol, get_args, get_origin
 
+from .info import SIDE
+
 MOST_CLASSES = 1000  # of a folder of images
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "class-balanced", "typical")
+LARGER = range(32, 97)  # pixels, the sides of images beside SIDE that there are networks for
 
 
 class Dataclass(Protocol):
@@ -79,6 +82,14 @@ def check_n_clusters(n_clusters: object, n_labels: int) -> None:
         valid = n_clusters == 0 or 2 <= n_clusters <= MOST_CLASSES
     if not valid:
         raise ValueError(f"n_clusters={n_clusters!r}: must be {allowed}")
+
+
+def check_side(side: object) -> int:
+    """The `side`; raises ValueError unless there is a network for images of `side` × `side` pixels, or for 0: what fits them."""
+    if not isinstance(side, int) or isinstance(side, bool) or side not in (0, SIDE, *LARGER):
+        allowed = f"{SIDE}, or a whole number from {LARGER[0]} to {LARGER[-1]}; 0: as it fits the images"
+        raise ValueError(f"side={side!r}: must be {allowed}")
+    return side
 
 
 def check_seed(seed: object) -> int:

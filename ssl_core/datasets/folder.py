@@ -4,48 +4,44 @@ import json
 import os
 import re
 import sys
-import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import copies, copy_table, duplicates, grouping, store
+from . import copies, copy_table, decoding, duplicates, grouping, store
 from .checks import MOST_CLASSES
 from .info import DataSetInfo
-from .machine import cores, digest
-from .pixels import SIDE, Frame, UnreadableImage, grey, looks, read_frame, scale_of
+from .machine import digest
+from .pixels import grey, looks, reduced
 from .scan import LAYOUT, Unusable, all_left_out, brief, scan
 from .store import Arrays
 from .walk import WHOLE, Listing, printable
 
 TEST_SHARE = 5  # without test images, one of this many labelled images of each class is taken to test with
-FEW_LEVELS = 64  # of 256: with fewer, a scale is told to be too wide
 TELL_FROM = 20_000  # images, of which comparing all takes more than a few seconds
-TELL_EVERY = 5  # seconds between two lines of progress
 GONE = "this folder is not there any more; its images are those that were read last"
 PINNED = "SSL_CORE_FOLDERS"  # environment variable: the kept file of each folder, by its path, as JSON
 
 _described: dict[tuple[str, Path], str] = {}  # in this process: the kept file that each folder was described from
 
 
-def describe(name: str, root: Path) -> DataSetInfo:
+def describe(name: str, root: Path, side: int = 0) -> DataSetInfo:
     """The metadata of the folder `name`, whose images are decoded if `root` does not keep them.
 
     Raises ValueError if it can't be used at all; `problem` says why it can't be trained with.
     """
-    path = prepared(name, root)
-    _described[_place(name), root] = path.name
+    path = prepared(name, root, side)
+    _described[_place(name, side), root] = path.name
     return store.read_info(path)
 
 
-def load(name: str, root: Path) -> tuple[DataSetInfo, Arrays]:
+def load(name: str, root: Path, side: int = 0) -> tuple[DataSetInfo, Arrays]:
     """The metadata and the arrays of the folder `name`; raises ValueError if it can't be used at all."""
-    return store.read(prepared(name, root))
+    return store.read(prepared(name, root, side))
 
 
 def slug(name: str) -> str:
@@ -55,48 +51,64 @@ def slug(name: str) -> str:
     return f"{readable}-{digest(str(folder))[:6]}"
 
 
-def prepared(name: str, root: Path) -> Path:
+def prepared(name: str, root: Path, side: int = 0) -> Path:
     """The file below `root` that keeps the decoded images; made if it is missing, or if the folder has changed since.
 
-    In a process of a sweep it is the file that is pinned for it, whatever became of the folder. Of a folder that is gone, it
-    is the file that was used last.
+    They have `side` × `side` pixels, or, for 0, as many as fit them. In a process of a sweep it is the file that is pinned for
+    it, whatever became of the folder. Of a folder that is gone, it is the file that was used last.
     """
-    if path := pinned_file(name, root):
+    if path := pinned_file(name, root, side):
         store.touch(path)
         return path
-    if not Path(name).is_dir() and (path := store.newest(root, slug(name))):
+    if not Path(name).is_dir() and (path := last_read(name, root, side)):
         print(f"data={name!r}: {GONE}", file=sys.stderr)
         return path
     listing = scan(Path(name).resolve())
     files = [(file, label, *listing.states[file]) for file, label in listing.entries]
     key = [files, listing.skipped, listing.notes, listing.hint]
-    return store.kept(root, slug(name), key, lambda: decode_folder(listing))
+    kept = slug(name)
+    if not _has(store.place(root, kept, key), side):
+        kept = store.of_side(kept, side)
+    return store.kept(root, kept, key, lambda: decode_folder(listing, side))
 
 
-def pinned(names: Sequence[str], root: Path) -> dict[str, str]:
+def last_read(name: str, root: Path, side: int = 0) -> Path | None:
+    """The kept file of the folder `name`, with images of this `side`, that was used last."""
+    paths = store.newest(root, slug(name)), store.newest(root, store.of_side(slug(name), side))
+    return next((path for path in paths if path and _has(path, side)), None)
+
+
+def _has(path: Path, side: int) -> bool:
+    """Whether a kept file is there with images of this `side`; 0 is any."""
+    return not side or (store.is_whole(path) and store.read_info(path).side == side)
+
+
+def pinned(names: Sequence[str], root: Path, side: int = 0) -> dict[str, str]:
     """The environment variable with which a child process reads these folders as this process described them."""
-    kept = {_place(name): _described.get((_place(name), root)) or prepared(name, root).name for name in names}
+    places = {name: _place(name, side) for name in names}
+    kept = {place: _described.get((place, root)) or prepared(name, root, side).name for name, place in places.items()}
     return {PINNED: json.dumps(kept)} if kept else {}
 
 
-def pinned_file(name: str, root: Path) -> Path | None:
-    """The kept file that is pinned for the folder `name`; None if there is none, or if it is not whole."""
+def pinned_file(name: str, root: Path, side: int = 0) -> Path | None:
+    """The kept file that is pinned for the folder `name` and this `side`; None if there is none, or if it is not whole."""
     try:
-        kept = json.loads(os.environ.get(PINNED) or "{}").get(_place(name))
+        kept = json.loads(os.environ.get(PINNED) or "{}").get(_place(name, side))
     except (ValueError, AttributeError):  # a variable of this name, but not ours
         return None
     path = root / "folders" / kept if isinstance(kept, str) else None
     return path if path and store.is_whole(path) else None
 
 
-def _place(name: str) -> str:
-    return str(Path(name).resolve())
+def _place(name: str, side: int = 0) -> str:
+    return store.of_side(str(Path(name).resolve()), side)
 
 
-def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
-    """Decodes every image of a folder; the arrays and the metadata."""
+def decode_folder(listing: Listing, side: int = 0) -> tuple[Arrays, DataSetInfo]:
+    """Decodes every image of a folder; the arrays, of `side` × `side` pixels or as it fits the images, and the metadata."""
     n, folder = len(listing.entries), listing.folder
-    pixels, digests, scale = _decode_entries(listing)
+    side = decoding.side_of(listing, side)
+    pixels, digests, scale = decoding.entries(listing, side)
     usable = np.array([each is not None for each in digests], bool)
     contents = _contents(pixels, digests)
     _drop_contradictions(listing, contents, usable)
@@ -127,70 +139,10 @@ def decode_folder(listing: Listing) -> tuple[Arrays, DataSetInfo]:
         "copies": tuple(map(tuple, rows)),
         "near_copies": _near_labeled(rows),
         "scale": scale,
+        "side": side,
         "problem": problem and printable(f"data={str(folder)!r}: {problem}"),
     }
     return arrays, described(folder.name, slug(str(folder)), tuple(classes), arrays, **look)
-
-
-def _decode_entries(listing: Listing) -> tuple[np.ndarray, list[str | None], tuple[float, float] | None]:
-    """The pixels (N, 28, 28, 3) of all images, and the digests of their files: None for those that can't be read.
-
-    Also the scale of those with more than 8 bits a pixel, from the values of the training images; None if there are none.
-    """
-    n, title = len(listing.entries), listing.folder.name
-    megabytes = max(1, n * SIDE * SIDE * 3 / 1e6)
-    print(f"{title}: {n} images; decoding takes {megabytes:.0f} MB of memory and is done once", file=sys.stderr)
-    pixels = np.zeros((n, SIDE, SIDE, 3), np.uint8)
-    digests: list[str | None] = [None] * n
-    deep: dict[int, Frame] = {}
-    start = printed = time.monotonic()
-    for i, result in enumerate(read_all([listing.folder / file for file, _ in listing.entries])):
-        file, _ = listing.entries[i]
-        try:
-            frame = result.result()
-            digests[i] = frame.digest
-            for text in frame.notes:
-                listing.note(file, text)
-            if frame.deep:
-                deep[i] = frame
-            else:
-                pixels[i] = frame.values
-        except UnreadableImage as error:
-            listing.skip(file, str(error))
-        if (now := time.monotonic()) - printed > TELL_EVERY:
-            printed = now
-            left = (now - start) / (i + 1) * (n - i - 1)
-            print(f"{title}: {i + 1}/{n} images decoded, about {left:.0f} s to go", file=sys.stderr, flush=True)
-    return pixels, digests, _scaled(listing, deep, pixels)
-
-
-def _scaled(listing: Listing, deep: Mapping[int, Frame], pixels: np.ndarray) -> tuple[float, float] | None:
-    """Writes the frames `deep`, with more than 8 bits a pixel, into `pixels` by one scale, which it returns."""
-    if not deep:
-        return None
-    scale = scale_of([frame for i, frame in deep.items() if i < len(listing.train)] or list(deep.values()))
-    for i, frame in deep.items():
-        pixels[i] = frame.pixels(scale)
-    several = f"{len(deep)} images have" if len(deep) > 1 else "1 image has"
-    listing.note(WHOLE, f"{several} more than 8 bits a pixel: the value {scale[0]:g} becomes black, {scale[1]:g} white")
-    levels = len(np.unique(pixels[list(deep), :, :, 0]))
-    if levels < FEW_LEVELS < len(np.unique([frame.values for frame in deep.values()])):
-        middle = float(np.median([np.median(frame.values) for frame in deep.values()]))
-        farthest = max(deep, key=lambda i: float(np.abs(deep[i].values - middle).max()))
-        told = f"values far from all others, such as in {listing.entries[farthest][0]}, stretch this scale"
-        listing.note(WHOLE, f"of 256 levels of grey these images use {levels}: {told}")
-    return scale
-
-
-def read_all(paths: Sequence[Path]) -> Iterator[Future[Frame]]:
-    """Reads image files on all cores. One future for each, in order: its `result()` is that of pixels.read_frame."""
-    threads = ThreadPoolExecutor(cores())
-    futures = deque(threads.submit(read_frame, path) for path in paths)
-    try:
-        while futures:
-            yield futures.popleft()
-    finally:
-        threads.shutdown(cancel_futures=True)
 
 
 def _contents(pixels: np.ndarray, digests: list[str | None]) -> list[str | None]:
@@ -245,7 +197,7 @@ def _pairs(listing: Listing, pixels: np.ndarray, usable: np.ndarray) -> list[tup
     """
     entries = listing.entries
     labeled = np.flatnonzero(usable & np.array([label != "" for _, label in entries], bool))
-    pictures = grey(pixels[labeled])[..., 0]
+    pictures = grey(reduced(pixels[labeled]))[..., 0]
     pairs = copies.one_photo([entries[i] for i in labeled])
     if len(labeled):
         classes, mean = np.array([entries[i][1] for i in labeled], dtype=object), copies.mean_picture(pictures)

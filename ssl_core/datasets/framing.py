@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from .pixels import SIDE
+from .info import SIDE
 
 SIZE = 4 * SIDE  # pixels, of a new image in which the figure is looked for
 DARK = 64  # of 255: what is darker is background, in training images

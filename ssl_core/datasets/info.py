@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 MEAN, STD = 0.1306, 0.3081  # of MNIST's training pixels in [0, 1], as the report gives them
+SIDE = 28  # pixels, of MNIST's images, which the report's network is for
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,4 @@ class DataSetInfo:
     groups: tuple[str, ...] = field(default=(), repr=False)  # of the training images, '' for none; () without a column `group`
     scale: tuple[float, float] | None = None  # of images with more than 8 bits a pixel: the values that become 0 and 255
     problem: str = ""  # why a folder can't be trained with: a message, empty if it can
+    side: int = SIDE  # pixels, of the images as the network sees them

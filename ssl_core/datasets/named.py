@@ -21,9 +21,10 @@ from .fetch import (
     torchvision_source,
 )
 from .folder import described
-from .info import MEAN, STD, DataSetInfo
-from .pixels import framed, looks
+from .info import MEAN, SIDE, STD, DataSetInfo
+from .pixels import enlarged, framed, looks
 from .store import Arrays
+from .walk import WHOLE
 
 DIGITS = tuple("0123456789")
 # x, y, x_test, y_test and the names of the classes; images are bytes (N, H, W), or (N, H, W, 3) in colour.
@@ -41,11 +42,15 @@ class NamedSet(Protocol):
     def n_labels(self) -> int:
         """The number of training images whose label may be used; known without opening a file."""
 
+    @property
+    def side(self) -> int:
+        """The side of the images in pixels, unless another one is asked for."""
+
     def fetch(self, root: Path) -> Path:
         """The file or folder below `root` that holds the data; fetched or made first if it is missing."""
 
-    def describe(self, root: Path) -> DataSetInfo: ...
-    def load(self, root: Path) -> tuple[DataSetInfo, Arrays]: ...
+    def describe(self, root: Path, side: int = 0) -> DataSetInfo: ...
+    def load(self, root: Path, side: int = 0) -> tuple[DataSetInfo, Arrays]: ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class PublishedSet:
     copies: str  # what there is to say of images that are there twice; a test compares it with the images
     n_labels: int = 60_000
     n_test: int = 10_000
+    side: int = SIDE  # no other one can be had
 
     @property
     def title(self) -> str:
@@ -66,7 +72,7 @@ class PublishedSet:
     def fetch(self, root: Path) -> Path:
         return self.raw.fetch(root)
 
-    def describe(self, root: Path | None = None) -> DataSetInfo:
+    def describe(self, root: Path | None = None, side: int = 0) -> DataSetInfo:
         return DataSetInfo(
             title=self.title,
             slug=self.name,
@@ -84,14 +90,14 @@ class PublishedSet:
             as_published=True,
         )
 
-    def load(self, root: Path) -> tuple[DataSetInfo, Arrays]:
+    def load(self, root: Path, side: int = 0) -> tuple[DataSetInfo, Arrays]:
         x, y, x_test, y_test = self.raw.read(root)
         return self.describe(), {"x": x[:, None], "y": y, "x_test": x_test[:, None], "y_test": y_test}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The metadata of a collected set, written down when it was made: it can be described without its images."""
+    """The metadata of a collected set at its own side, written down when it was made: it can be described without its images."""
 
     checksum: str
     mean: float
@@ -112,17 +118,20 @@ class CollectedSet:
     n_labels: int
     collect: Callable[[Path], Parts]  # is given the data folder
     facts: Facts | None = None
+    side: int = SIDE
 
     @property
     def title(self) -> str:
         return self.name
 
-    def fetch(self, root: Path) -> Path:
-        return store.kept(root, self.name, self.name, lambda: self._make(root))
+    def fetch(self, root: Path, side: int = 0) -> Path:
+        side = side or self.side
+        kept = self.name if side == SIDE else store.of_side(self.name, side)
+        return store.kept(root, kept, self.name, lambda: self._make(root, side))
 
-    def describe(self, root: Path) -> DataSetInfo:
-        if (facts := self.facts) is None:
-            return store.read_info(self.fetch(root))
+    def describe(self, root: Path, side: int = 0) -> DataSetInfo:
+        if (facts := self.facts) is None or side not in (0, self.side):
+            return store.read_info(self.fetch(root, side))
         return DataSetInfo(
             title=self.title,
             slug=self.name,
@@ -136,24 +145,27 @@ class CollectedSet:
             n_images=facts.n_images,
             n_labels=self.n_labels,
             n_test=facts.n_test,
+            side=self.side,
         )
 
-    def load(self, root: Path) -> tuple[DataSetInfo, Arrays]:
+    def load(self, root: Path, side: int = 0) -> tuple[DataSetInfo, Arrays]:
         """Raises DataError if the images are not those that the facts are of."""
-        kept, arrays = store.read(self.fetch(root))
-        info = self.describe(root)
+        kept, arrays = store.read(self.fetch(root, side))
+        info = self.describe(root, side)
         if kept.checksum != info.checksum:
             raise DataError(f"{self.title}: its images have the checksum {kept.checksum[:12]}…, not {info.checksum[:12]}…")
         return info, arrays
 
-    def _make(self, root: Path) -> tuple[Arrays, DataSetInfo]:
+    def _make(self, root: Path, side: int) -> tuple[Arrays, DataSetInfo]:
         x, y, x_test, y_test, classes = self.collect(root)
         n, images = len(x), np.concatenate([x, x_test])
-        pixels = np.stack([framed(Image.fromarray(image).convert("RGB")) for image in images])
+        pixels = np.stack([framed(Image.fromarray(image).convert("RGB"), side) for image in images])
         pixels, look = looks(self.name, pixels, np.arange(len(images)) < n)
         pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         arrays = {"x": pixels[:n], "x_test": pixels[n:], "y": y.astype(np.int64), "y_test": y_test.astype(np.int64)}
-        return arrays, described(self.title, self.name, classes, arrays, **look)
+        most = max(images.shape[1:3])
+        look["notes"] = ((WHOLE, enlarged(most, side)),) if most < side != self.side else ()
+        return arrays, described(self.title, self.name, classes, arrays, side=side, **look)
 
 
 def _sklearn_digits(_root: Path) -> Parts:

@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
+
+from .info import SIDE
 
 try:
     import pillow_heif
@@ -40,7 +43,7 @@ _ENDINGS = {  # of the formats of Pillow that need no other program; some need a
 }
 FORMATS = {ending: name for name, endings in _ENDINGS.items() for ending in endings}
 NEEDS_HEIF = "is read only with pillow-heif: .venv/bin/pip install '.[heic]'"
-SIDE = 28  # pixels, of what the network sees
+FITTING = (SIDE, 48, 64)  # pixels, the sides that images get unless another one is asked for
 MOST_PIXELS = 80_000_000  # of an image file: one that is larger is a mistake, or an attack
 MOST_BYTES = 1_000_000_000
 BITS, PHOTOMETRIC, SAMPLE_FORMAT, NO_DATA = 258, 262, 339, 42113  # tags of a TIFF; the last is GDAL's, of a map
@@ -58,7 +61,7 @@ class UnreadableImage(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
-    """An image file at the network's size: bytes (28, 28, 3), or float32 (28, 28) if it has more than 8 bits a pixel."""
+    """An image file at the network's size: bytes (side, side, 3), or float32 (side, side) if it has more than 8 bits a pixel."""
 
     values: np.ndarray
     digest: str  # SHA-256 of the file
@@ -70,7 +73,7 @@ class Frame:
         return self.values.ndim == 2
 
     def pixels(self, scale: tuple[float, float] | None = None) -> np.ndarray:
-        """The bytes (28, 28, 3); the values of `scale` become 0 and 255, by default the image's own lowest and highest."""
+        """The bytes (side, side, 3); the values of `scale` become 0 and 255, by default the image's own lowest and highest."""
         if not self.deep:
             return self.values
         low, high = scale or scale_of([self])
@@ -92,14 +95,13 @@ def decode(path: Path, scale: tuple[float, float] | None = None) -> tuple[np.nda
     return frame.pixels(scale), frame.digest
 
 
-def read_frame(path: Path, resize: Callable[[Image.Image], np.ndarray] | None = None) -> Frame:
+def read_frame(path: Path, resize: Callable[[Image.Image], np.ndarray] | None = None, side: int = SIDE) -> Frame:
     """An image file at the network's size, or as `resize` makes it from an image in RGB or of mode F. Raises UnreadableImage."""
     try:
         content = _content(path)
-        kinds = {name for ending, name in FORMATS.items() if name != "TGA" or ending == path.suffix.lower()}  # it has no mark
-        with Image.open(BytesIO(content), formats=sorted(kinds)) as image:
+        with Image.open(BytesIO(content), formats=_kinds(path)) as image:
             notes = _unused(image)
-            values, no_numbers = _at_size(image, resize or framed)
+            values, no_numbers = _at_size(image, resize or partial(framed, side=side), side)
         if no_numbers:
             notes.append(f"{no_numbers} pixel{'s are' if no_numbers > 1 else ' that is'} no number: filled with the median")
         return Frame(values, hashlib.sha256(content).hexdigest(), tuple(notes))
@@ -125,6 +127,11 @@ def read_grey(path: Path, most: int, scale: tuple[float, float] | None = None) -
         return np.asarray(image)
 
     return grey(read_frame(path, resize).pixels(scale)[None])[0, ..., 0]
+
+
+def _kinds(path: Path) -> list[str]:
+    """The formats that a file may have; TGA, which has no mark, only by its ending."""
+    return sorted({name for ending, name in FORMATS.items() if name != "TGA" or ending == path.suffix.lower()})
 
 
 def _content(path: Path) -> bytes:
@@ -168,7 +175,7 @@ def _unused(image: Image.Image) -> list[str]:
     return notes
 
 
-def _at_size(image: Image.Image, resize: Callable[[Image.Image], np.ndarray]) -> tuple[np.ndarray, int]:
+def _at_size(image: Image.Image, resize: Callable[[Image.Image], np.ndarray], side: int) -> tuple[np.ndarray, int]:
     """The values of a Frame from an opened image, and the number of its pixels that are no number.
 
     It is turned upright, and lies on white where it is transparent.
@@ -176,7 +183,7 @@ def _at_size(image: Image.Image, resize: Callable[[Image.Image], np.ndarray]) ->
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise UnreadableImage(_too_large(f"{width * height / 1e6:.0f} million"))
-    image.draft("RGB", (4 * SIDE, 4 * SIDE))  # a JPEG can be decoded at a fraction of its size
+    image.draft("RGB", (4 * side, 4 * side))  # a JPEG can be decoded at a fraction of its size
     tags = getattr(image, "tag_v2", {})
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
@@ -213,25 +220,59 @@ def _finite(values: np.ndarray) -> tuple[np.ndarray, int]:
     return np.where(finite, values, np.median(values[finite])), int((~finite).sum())
 
 
-def framed(image: Image.Image) -> np.ndarray:
-    """An RGB image as bytes (28, 28, 3), or one of mode F as float32 (28, 28).
+def framed(image: Image.Image, side: int = SIDE) -> np.ndarray:
+    """An RGB image as bytes (side, side, 3), or one of mode F as float32 (side, side).
 
-    Its longer side is resized to 28 pixels. The shorter one is filled up on both sides with the median colour of the border.
+    Its longer side is resized to `side` pixels, bilinearly over all pixels that one is made of, so that nothing aliases. The
+    shorter one is filled up on both sides with the median colour of the border.
     """
-    scale = SIDE / max(image.size)
+    scale = side / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     small = np.asarray(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     height, width = small.shape[:2]
-    frame = np.empty((SIDE, SIDE, *small.shape[2:]), small.dtype)
+    frame = np.empty((side, side, *small.shape[2:]), small.dtype)
     frame[:] = np.median(border, axis=0)
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    top, left = (side - height) // 2, (side - width) // 2
     frame[top : top + height, left : left + width] = small
     return frame
 
 
+def longer_side(path: Path) -> int:
+    """The longer side of an image file in pixels, by its head alone; 0 if that can't be read."""
+    try:
+        if not path.is_file():  # a pipe, which may never end
+            return 0
+        with Image.open(path, formats=_kinds(path)) as image:
+            return max(image.size)
+    except Exception:  # Pillow raises whatever a broken file leads to; when it is decoded, it is told why
+        return 0
+
+
+def fitting_side(longer: Sequence[int]) -> int:
+    """The largest of FITTING that enlarges no more than half of the images with these longer sides; the smallest, if all do."""
+    median = sorted(longer)[(len(longer) - 1) // 2] if longer else 0
+    return max((side for side in FITTING if side <= median), default=SIDE)
+
+
+def enlarged(most: int, side: int) -> str:
+    """What there is to say if `side` enlarges all images, of which the largest has `most` pixels."""
+    return f"SIDE={side}: no image has more than {most} pixels, so all are enlarged: this shows no more, and takes longer"
+
+
+def reduced(pixels: np.ndarray) -> np.ndarray:
+    """Images (N, H, H, C), bytes, at 28 × 28 pixels, at which copies are looked for."""
+    if pixels.shape[1] == SIDE:
+        return pixels
+    small = np.empty((len(pixels), SIDE, SIDE, pixels.shape[3]), np.uint8)
+    for i, c in np.ndindex(len(pixels), pixels.shape[3]):
+        channel = Image.fromarray(np.ascontiguousarray(pixels[i, ..., c]))
+        small[i, ..., c] = np.asarray(channel.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return small
+
+
 def looks(title: str, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, dict]:
-    """The pixels (N, 28, 28, C) as the network will see them, and the fields of DataSetInfo that describe them.
+    """The pixels (N, side, side, C) as the network will see them, and the fields of DataSetInfo that describe them.
 
     The figures are those of the images where `training` (N,) is True. Images without colour get one channel. An even and light
     background becomes dark, and what is on it light: pixels that are shifted into an image, or laid over it, then fit.
@@ -258,8 +299,8 @@ def looks(title: str, pixels: np.ndarray, training: np.ndarray) -> tuple[np.ndar
 
 
 def background(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The median colour (C,) at the border of images (N, 28, 28, C), and whether more than half of the border is near it."""
-    edge = np.ones((SIDE, SIDE), bool)
+    """The median colour (C,) at the border of images (N, side, side, C), and whether more than half of the border is near it."""
+    edge = np.ones(pixels.shape[1:3], bool)
     edge[1:-1, 1:-1] = False
     border = pixels[:, edge].astype(np.int16)
     color = np.median(border, axis=(0, 1))
@@ -272,14 +313,16 @@ def _moments(pixels: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     They follow from counts of the 256 levels: exact, and without a copy in floating point.
     """
-    counts = np.stack([np.bincount(pixels[index, :, :, c].ravel(), minlength=256) for c in range(pixels.shape[3])])
+    counts = np.zeros((pixels.shape[3], 256), np.int64)
+    for part in np.split(index, range(1000, len(index), 1000)):
+        counts += [np.bincount(pixels[part, :, :, c].ravel(), minlength=256) for c in range(len(counts))]
     levels = np.arange(256) / 255
     mean = counts @ levels / counts.sum(axis=1)
     return mean, np.sqrt(counts @ levels**2 / counts.sum(axis=1) - mean**2)
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
-    """Colours (N, 28, 28, 3) as one channel of brightness, by the weights that Pillow uses (ITU-R 601-2)."""
+    """Colours (N, side, side, 3) as one channel of brightness, by the weights that Pillow uses (ITU-R 601-2)."""
     grey = np.empty((*pixels.shape[:3], 1), np.uint8)
     for part in range(0, len(pixels), 1000):
         grey[part : part + 1000, ..., 0] = (pixels[part : part + 1000].astype(np.uint32) @ (299, 587, 114) + 500) // 1000

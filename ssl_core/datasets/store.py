@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from .info import DataSetInfo
 from .machine import digest, lock, write_atomically
 
-Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, 28, 28); `y` and `y_test`, int64 (N,), −1 for no label
+Arrays = dict[str, np.ndarray]  # `x` and `x_test`, bytes (N, C, side, side); `y` and `y_test`, int64 (N,), −1 for no label
 # The modules that decide how images are read, and what is told of them.
 CODE = (
     "pixels",
@@ -29,6 +29,7 @@ CODE = (
     "copy_table",
     "duplicates",
     "grouping",
+    "decoding",
     "folder",
     "info",
     "named",
@@ -41,8 +42,8 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
 
     `key` is a value that JSON can hold. The versions of a `slug` that were used last stay: KEPT_VERSIONS of them.
     """
-    folder = root / "folders"
-    path = folder / f"{slug}-{digest([code_digest(), key])[:16]}.safetensors"
+    path = place(root, slug, key)
+    folder = path.parent
     if is_whole(path):  # it can be used where nothing may be written
         touch(path)
         return path
@@ -54,6 +55,16 @@ def kept(root: Path, slug: str, key: object, make: Callable[[], tuple[Arrays, Da
         for other in _versions(folder, slug)[KEPT_VERSIONS:]:
             other.unlink(missing_ok=True)
     return path
+
+
+def place(root: Path, slug: str, key: object) -> Path:
+    """The file below `root` that keeps the arrays for `slug` and `key`, once they are made."""
+    return root / "folders" / f"{slug}-{digest([code_digest(), key])[:16]}.safetensors"
+
+
+def of_side(slug: str, side: int) -> str:
+    """The name of what is kept for `slug` where another `side` of its images was asked for than the one that fits them, 0."""
+    return f"{slug}-side{side}" if side else slug
 
 
 def newest(root: Path, slug: str) -> Path | None:

@@ -50,6 +50,7 @@ def refused_by_name(error, names):
             "smoke": junk,
             "label_noise": junk | st.floats(0, 0.5),
             "fold": junk | st.integers(0, 5),
+            "side": junk | st.sampled_from([0, 28, 64]),
         },
     )
 )
@@ -116,7 +117,7 @@ def test_recipe_trains_or_its_field_is_named(images):
 
 
 @pytest.mark.parametrize(
-    "field, value", [("rotation", 5), ("scale", (0.0, 1.0)), ("shear", (0, 81)), ("overlay", 29), ("fill", math.nan)]
+    "field, value", [("rotation", 5), ("scale", (0.0, 1.0)), ("shear", (0, 81)), ("overlay", 97), ("fill", math.nan)]
 )
 def test_impossible_distortion_is_named(field, value):
     with pytest.raises(ValueError, match=rf"^{field}=.*: must be "):

@@ -241,7 +241,7 @@ def test_copies_across_the_parts_of_a_folder_are_told(folder, tmp_path, capsys):
 
 
 def run(folder, tmp_path):
-    tool.command(type("Args", (), {"data": str(folder), "outputs": str(tmp_path / "outputs")}))
+    tool.command(type("Args", (), {"data": str(folder), "side": "", "outputs": str(tmp_path / "outputs")}))
     (written,) = (tmp_path / "outputs").iterdir()
     with (written / "duplicates.csv").open(encoding="utf-8-sig") as file:
         return written, list(csv.DictReader(file))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ssl_core import data, datasets
-from ssl_core.datasets import DATA_SETS, DataError, describe, folder, load, scan, store
+from ssl_core.datasets import DATA_SETS, DataError, decoding, describe, load, scan, store
 from ssl_core.datasets.fetch import RawFiles
 from ssl_core.datasets.pixels import UnreadableImage, decode
 
@@ -117,7 +117,7 @@ def test_a_fifth_of_each_class_is_tested_with_if_there_is_no_test_folder(pile):
 def test_folder_is_decoded_once_and_again_after_a_change(pile, digits, monkeypatch):
     first = load(str(pile))[0]
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "read_frame", lambda path: pytest.fail("read twice"))
+        patch.setattr(decoding, "read_frame", lambda *_, **__: pytest.fail("read twice"))
         assert load(str(pile))[0] == first
     write(pile / "unlabeled" / "more.png", digits[0][0])
     second = load(str(pile))[0]

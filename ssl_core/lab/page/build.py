@@ -10,7 +10,7 @@ from ssl_core.datasets import check_name
 
 from ..runs import files, records
 from ..runs.notebook import FOLDER, RESULTS, Execution, parameter_names
-from ..runs.spec import current_draw
+from ..runs.spec import current_draw, side_of
 from . import html
 
 PAGES = ("results", "label_studies", "ablation")  # the notebooks that read a folder of results
@@ -22,23 +22,25 @@ def build(
     draw: str = "random",
     notebook: Path = RESULTS,
     settings: Mapping[str, float] = MappingProxyType({}),
+    side: int = 0,
 ) -> None:
     """Writes `results.csv` into `outputs`, the executed notebook beside it, and the notebook as a page.
 
     LookupError if no run is finished. The table has every finished run; the notebook and the page show those of
-    one data set and one way to draw the labels. `settings` are other parameters of the notebook, prices for one. Of a folder
-    that has no runs, but a `results.csv` that tells of some, the page shows these.
+    one data set, one `side` of its images and one way to draw the labels. `settings` are other parameters of the notebook,
+    prices for one. Of a folder that has no runs, but a `results.csv` that tells of some, the page shows these.
     """
     run_records = records.read_all(outputs)
     results = records.results(outputs, run_records)
-    if records.comparable(results, data, draw).empty:
+    if records.comparable(results, data, draw, side=side).empty:
         raise LookupError(records.nothing_to_show(results, data, draw, outputs))
     if run_records:
         records.write_table(outputs / "results.csv", results)
     else:
         print(f"no run is in {outputs}: the page is of the table alone that is there")
     executed = outputs / notebook.name
-    Execution(notebook, executed, {"outputs": str(outputs), "data": data, "draw": draw, **settings}).run()
+    parameters = {"outputs": str(outputs), "data": data, "draw": draw} | ({"side": side} if side else {})
+    Execution(notebook, executed, {**parameters, **settings}).run()
     page = executed.with_suffix(".html")
     files.write_atomically(page, html.as_page(executed))
     print(f"{len(results)} run{'s' * (len(results) != 1)} in {outputs / 'results.csv'}; the page is {page}")
@@ -46,7 +48,7 @@ def build(
 
 def read_settings(text: str, notebook: Path) -> dict[str, float]:
     """`name=number` pairs, separated by blanks; ValueError for a name that the notebook does not have, or no number."""
-    names = [name for name in parameter_names(notebook) if name not in ("outputs", "data", "draw")]
+    names = [name for name in parameter_names(notebook) if name not in ("outputs", "data", "draw", "side")]
     settings = {}
     for pair in text.split():
         name, _, value = pair.partition("=")
@@ -65,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outputs", default="outputs", help="the folder of results, from the project's root")
     parser.add_argument("--data", default="mnist", help="the data set that the page is about")
     parser.add_argument("--draw", default="random", help="how the labelled images were selected")
+    parser.add_argument("--side", default="", help="the side of its images in pixels, of runs for which one was asked for")
     parser.add_argument("--notebook", default="results", help="the page's notebook: results, label_studies or ablation")
     parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
 
@@ -76,4 +79,4 @@ def command(args: argparse.Namespace) -> None:
     settings = read_settings(args.set, notebook)
     data = files.located(args.data)
     check_name(data)
-    build(files.outputs(args.outputs), data, current_draw(args.draw), notebook, settings)
+    build(files.outputs(args.outputs), data, current_draw(args.draw), notebook, settings, side_of(data, args.side))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ssl_core.data import load
-from ssl_core.datasets import DATA_SETS, DataSetInfo, PublishedSet, check_name, describe, fetch, pinned, slug, tables
+from ssl_core.datasets import DATA_SETS, SIDE, DataSetInfo, PublishedSet, check_name, describe, fetch, pinned, slug, tables
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
@@ -20,8 +20,8 @@ from ..runs import executors, files, records
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
-from ..runs.spec import DEVICES, Run, check_device, current_draw
-from ..runs.sweep import LABELS, cores, fitting, lock, make_grid, number, sweep
+from ..runs.spec import DEVICES, Run, check_device, current_draw, side_of
+from ..runs.sweep import LABELS, at_side, cores, fitting, lock, make_grid, number, recipe_names, sweep
 from ..studies import registry, run_figures
 from ..tools import clusters
 from . import build
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="0", help="whole numbers; each selects other labelled images and trains anew")
     parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
     parser.add_argument("--draw", default="random", help="selection of the labelled images: random, class-balanced or typical")
+    parser.add_argument("--side", default="", help="the side of the images in pixels, 28 or 32 to 96 (default: as it fits them)")
     parser.add_argument("--label-noise", "--wrong-labels", default="0", help="fractions of labels to replace by other classes")
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
     parser.add_argument("--clusters", default="", help="with 0 labels: how many clusters (default: one a class, or by the graph)")
@@ -54,19 +55,31 @@ def configure_machine(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace) -> None:
     outputs, data = files.outputs(args.outputs), files.located(args.data)
     check_name(data)
+    side = _side(args, data)
     if data not in DATA_SETS:
-        check_usable(data, outputs, for_training=not without_labels(args))
+        check_usable(data, outputs, side, for_training=not without_labels(args))
     if args.study:
         grid, notebooks = registry.runs(args.study, data, smoke=args.smoke), registry.notebooks(args.study)
     else:
-        grid, notebooks = _grid(args, data), ["results"]
+        grid, notebooks = _grid(args, data, side), ["results"]
 
     def then() -> None:
         show_clusters(grid, outputs)
-        if data in DATA_SETS or not describe(data, for_training=False).problem:  # without test images a page has nothing to say
-            build_pages(outputs, notebooks, data, current_draw(args.draw))
+        info = describe(data, side=side, for_training=False)
+        if data in DATA_SETS or not info.problem:  # without test images a page has nothing to say
+            build_pages(outputs, notebooks, data, current_draw(args.draw), side)
 
     run_grid(grid, args, then)
+
+
+def _side(args: argparse.Namespace, data: str) -> int:
+    """The side of the images that the options ask for; ValueError if it is none, or if nothing asked for can be trained at it."""
+    side = side_of(data, args.side)
+    if side and args.study:
+        raise ValueError(f"side={side}: must be that of the data set with --study")
+    if side:
+        at_side(recipe_names(args.recipes), side)
+    return side
 
 
 def without_labels(args: argparse.Namespace) -> bool:
@@ -82,11 +95,11 @@ def show_clusters(grid: Sequence[Run], outputs: Path) -> None:
                 print(f"{run}: {sentence}", flush=True)
 
 
-def _grid(args: argparse.Namespace, data: str) -> list[Run]:
+def _grid(args: argparse.Namespace, data: str, side: int) -> list[Run]:
     """The runs that the options ask for."""
-    labels = fitting(data) if args.labels == LABELS else args.labels
+    labels = fitting(data, side) if args.labels == LABELS else args.labels
     n_clusters = number(args.clusters) if args.clusters else 0
-    common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
+    common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters, "side": side}
     return make_grid(labels, args.recipes, args.seeds, args.label_noise, args.folds, **common)
 
 
@@ -102,14 +115,14 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
     device = "cpu" if args.scheduler else args.device  # workers have their own
     jobs = check_whole("JOBS", number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores(), device))
     outputs = files.outputs(args.outputs)
-    names = list(dict.fromkeys(run.data for run in grid))
-    with lock(outputs), _environment(pinned(names)):  # runs and page read the images that are there now
+    names, side = list(dict.fromkeys(run.data for run in grid)), grid[0].side  # one for all
+    with lock(outputs), _environment(pinned(names, side=side)):  # runs and page read the images that are there now
         for name in names:
             if isinstance(published := DATA_SETS.get(name), PublishedSet):
                 fetch(name, files.DATA)
                 print(f"{published.title}: {published.copies}", flush=True)
             else:
-                preview(name, outputs)
+                preview(name, outputs, side)
         executor: Executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
         threads = max(1, cores() // jobs) if args.jobs and not args.scheduler else 1
         problem = ""
@@ -141,19 +154,19 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str) -> None:
+def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str, side: int = 0) -> None:
     """Builds the page of each notebook."""
     for notebook in notebooks:
-        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb")
+        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb", side=side)
 
 
-def check_usable(name: str, outputs: Path, *, for_training: bool = True) -> None:
+def check_usable(name: str, outputs: Path, side: int = 0, *, for_training: bool = True) -> None:
     """Raises ValueError if the folder `name` can't be trained with; what of it is not used, and why, is written before.
 
     Not `for_training` with labels, it must only have images.
     """
     try:
-        info = describe(name, for_training=False)
+        info = describe(name, side=side, for_training=False)
         problem, skipped, notes = info.problem if for_training else "", info.skipped, info.notes
     except ValueError as error:
         problem, skipped, notes = str(error), getattr(error, "skipped", ()), ()
@@ -172,9 +185,9 @@ def write_skipped(folder: Path, skipped: Rows, notes: Rows) -> Path:
     return path
 
 
-def preview(name: str, outputs: Path) -> None:
+def preview(name: str, outputs: Path, side: int = 0) -> None:
     """Tells what a folder of images holds; writes what of it is not used, and a sheet of what the network will see."""
-    info, images = describe(name, for_training=False), load(name)
+    info, images = describe(name, side=side, for_training=False), load(name, side=side)
     folder = outputs / info.slug
     write_skipped(folder, info.skipped, info.notes)
     by_chance = torch.randperm(info.n_images, generator=torch.Generator().manual_seed(0))
@@ -198,6 +211,8 @@ def sentences(info: DataSetInfo) -> list[str]:
         f"{info.n_images} images to train with, {info.n_labels} labelled, of {len(info.classes)} classes",
         f"{info.n_test} images to test with{', ' + origin if info.n_test else ''}; {_counted(info.skipped, 'left out')}",
     ]
+    if info.side != SIDE:
+        lines.append(f"the network sees {info.side} × {info.side} pixels; SIDE={SIDE} is faster")
     lines += [text for file, text in info.notes if file == WHOLE]
     lines += [f"{file}: {text}" for file, text in info.notes if file in TABLES]
     if about_files := [note for note in info.notes if note[0] not in (WHOLE, *TABLES)]:

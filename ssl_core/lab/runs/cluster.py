@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_core.data import load
-from ssl_core.recipes import Pretraining
 
 from .. import LabError
 from . import files, graph_cache, records
@@ -37,19 +36,20 @@ class RunFiles:
             raise LabError(self.error)
 
 
-def make_graph(data_name: str, pretraining: Pretraining, name: str, device: str, run: str) -> bytes:
-    """On a worker: the bytes of the graph's file, from the worker's cache or, the first time, made."""
-    path = graph_cache.path(data_name, pretraining)
+def make_graph(run: Run, name: str, device: str) -> bytes:
+    """On a worker: the bytes of the graph's file of that name, from the worker's cache or, the first time, made."""
+    path = graph_cache.path_for(run)
+    assert path is not None  # of a run that needs one
     _check_code(path.name, name)
-    graph_cache.load(load(data_name, files.DATA), pretraining, _sender(run), device=device)
+    graph_cache.for_run(run, load(run.data, files.DATA, run.side), _sender(str(run)), device=device)
     return path.read_bytes()
 
 
 def execute(run: Run, threads: int, device: str, digest: str, graph: bytes | None) -> RunFiles:
     """On a worker: executes `run` in a temporary folder. `graph` is the content of the graph's file, if it needs one."""
     _check_code(fingerprint(run), digest)
-    load(run.data, files.DATA)  # fetched once, before a notebook starts
-    if run.pretraining and graph is not None and not (path := graph_cache.path(run.data, run.pretraining)).exists():
+    load(run.data, files.DATA, run.side)  # fetched once, before a notebook starts
+    if (path := graph_cache.path_for(run)) and graph is not None and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, graph)
     with tempfile.TemporaryDirectory() as folder:
@@ -110,14 +110,13 @@ class DaskExecutor:
 
     def _graph(self, run: Run) -> object:
         """The graph that `run` needs, on the cluster or to be made there; None if it needs none."""
-        if run.pretraining is None:
+        if (path := graph_cache.path_for(run)) is None:
             return None
-        if (path := graph_cache.path(run.data, run.pretraining)) not in self.graphs:
+        if path not in self.graphs:
             if path.exists():
                 self.graphs[path] = self.client.scatter(path.read_bytes())
             else:
-                arguments = run.data, run.pretraining, path.name, self.device, str(run)
-                self.graphs[path] = self.client.submit(make_graph, *arguments, pure=False, retries=3)
+                self.graphs[path] = self.client.submit(make_graph, run, path.name, self.device, pure=False, retries=3)
         return self.graphs[path]
 
     def close(self, *, stop: bool) -> None:

@@ -8,15 +8,23 @@ from pathlib import Path
 from typing import Protocol
 
 import psutil
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_core.datasets import machine
-from ssl_core.model import N_HIDDEN
+from ssl_core.datasets import DataSetInfo, machine
+from ssl_core.model import N_HIDDEN, init_net
 
 from . import gpu, notebook, records
 from .fingerprint import fingerprint
 from .notebook import Execution, NotebookFailed
 from .progress import Tell
 from .spec import Run, tell_cpu
+
+# What one core does in a second, as measured on one with AVX-512: it scales the time that is told before a sweep.
+DISTORTED = 3.0e8  # values of images, as `best` distorts them
+TRAINED = 1.1e11  # operations of the network, forwards and backwards
+PRETRAINING = 1.2  # the cost of a view while the graph's features are learned, beside one in training
+COMPARED = 2.0e8  # pairs of images, in the search of neighbours
 
 
 class Executor(Protocol):
@@ -83,9 +91,12 @@ class LocalExecutor:
 
 
 def memory(run: Run) -> float:
-    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, unlabelled images once more, the graph."""
-    info, image = run.info, 4 * 28 * 28 * len(run.info.mean)
-    size = 0.95e9 + image * (2.25 * info.n_images + info.n_test)
+    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, unlabelled images once more, the graph.
+
+    Images are there as floats, and twice as bytes while they are read from the disk; some thousands more are views of a batch.
+    """
+    info, image = run.info, 4 * _values(run.info)
+    size = 0.95e9 + image * (2.5 * info.n_images + 1.5 * info.n_test + 4000)
     if run.pretraining:  # features twice, neighbours, a score for each class
         size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
     return size
@@ -93,7 +104,32 @@ def memory(run: Run) -> float:
 
 def gpu_memory(run: Run) -> float:
     """The memory of a GPU in bytes that `run` takes, estimated: the context, the images twice, a batch with its gradients."""
-    return 1.5e9 + 8 * 28 * 28 * len(run.info.mean) * run.info.n_images
+    return 1.5e9 + 8 * _values(run.info) * run.info.n_images
+
+
+def seconds(run: Run) -> float:
+    """The seconds of one core that training takes, without the graph, estimated from the operations; see `image_seconds`."""
+    return run.settings.images_for(run.n_labels, run.info.n_images - run.n_labels) * image_seconds(run.info)
+
+
+def graph_seconds(run: Run) -> float:
+    """The seconds of one core that making the graph of `run` takes, estimated in the same way; 0 if it needs none."""
+    if (pretraining := run.pretraining) is None:
+        return 0.0
+    views, n = 2 * pretraining.steps * min(pretraining.batch, run.info.n_images), run.info.n_images
+    return views * PRETRAINING * image_seconds(run.info) + n**2 / COMPARED
+
+
+def image_seconds(info: DataSetInfo) -> float:
+    """The seconds that a core takes to distort an image and to train with it: by its values and by the network's operations."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        init_net(0, max(2, len(info.classes)), info.channels, info.side)(torch.zeros(1, info.channels, info.side, info.side))
+    return _values(info) / DISTORTED + 3 * counter.get_total_flops() / TRAINED
+
+
+def _values(info: DataSetInfo) -> int:
+    """The numbers that an image is made of."""
+    return info.channels * info.side**2
 
 
 def jobs_in_memory(grid: list[Run], cores: int, device: str = "auto") -> int:

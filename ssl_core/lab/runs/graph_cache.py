@@ -24,9 +24,14 @@ from .spec import Run, training_device
 FOLDER = files.DATA / "graphs"
 
 
-def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER) -> Path:
+def path(data_name: str, pretraining: Pretraining, folder: Path = FOLDER, *, side: int = 0) -> Path:
     """The file that keeps the graph. Its name follows from everything that changes it: the images, the settings and the code."""
-    return _path(datasets.describe(data_name, for_training=False), pretraining, folder)
+    return _path(datasets.describe(data_name, side=side, for_training=False), pretraining, folder)
+
+
+def path_for(run: Run) -> Path | None:
+    """The file that keeps the graph that `run` needs; None if it needs none."""
+    return None if (pretraining := run.pretraining) is None else path(run.data, pretraining, side=run.side)
 
 
 def kept_index(info: DataSetInfo, pretraining: Pretraining, folder: Path = FOLDER) -> Tensor | None:
@@ -64,7 +69,7 @@ def load(
     `info` describes the images, where they are not just the training images of the data set of this name.
     """
     tell = tell or Progress(images.name)
-    target = path(images.name, pretraining, folder) if info is None else _path(info, pretraining, folder)
+    target = path(images.name, pretraining, folder, side=images.side) if info is None else _path(info, pretraining, folder)
     neighbors = _read(target)  # a whole file needs no lock, nor the right to make one
     if neighbors is None:
         files.writable("data", folder)

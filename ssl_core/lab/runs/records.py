@@ -36,14 +36,14 @@ FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.jso
 IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 # That identify a row of the table:
-PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters")
-IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum")  # of DataSetInfo, what it takes to read new images
+PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters", "side")
+IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum", "side")  # of DataSetInfo, to read new images by
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
-    *("n_clusters", "ari", "nmi"),
+    *("n_clusters", "ari", "nmi", "side"),
 )
-LATER = {"n_clusters": 0, "ari": float("nan"), "nmi": float("nan")}  # columns that tables of earlier versions lack
+LATER = {"n_clusters": 0, "ari": float("nan"), "nmi": float("nan"), "side": 0}  # columns that tables of earlier versions lack
 IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 
@@ -92,7 +92,7 @@ class Record:
     @property
     def row(self) -> dict[str, Any]:
         """The record as a row of the table."""
-        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0}
+        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0, "side": 0}
         row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
         row |= {"held_out": self.held_out["accuracy"] if self.held_out else float("nan")}
         row |= {"missing_classes": len(self.missing_classes), "n_test": self.n_test}
@@ -169,13 +169,13 @@ def _finite(content: object) -> object:
 class KeptImages:
     """What a run keeps of a folder's images, which may change: a random sample, and which of them it had a label of."""
 
-    sample: np.ndarray  # (N, C, 28, 28), bytes as the network saw them
+    sample: np.ndarray  # (N, C, side, side), bytes as the network saw them
     labeled: list[str]  # file names
     digests: np.ndarray  # of the labelled images
 
 
 def _keep_images(path: Path, run: Run, labeled: np.ndarray) -> None:
-    x = datasets.load(run.data)[1]["x"]
+    x = datasets.load(run.data, side=run.side)[1]["x"]
     sample = x[np.random.default_rng(0).permutation(len(x))[: 2 * familiarity.MOST]]
     names = json.dumps([run.info.files[i] for i in labeled])
     files.write_atomically(path, arrays_as_bytes({"sample": sample, "digests": digests(x[labeled])}, {"labeled": names}))
@@ -191,7 +191,7 @@ def kept_images(folder: Path) -> KeptImages | None:
 
 
 def digests(x: np.ndarray) -> np.ndarray:
-    """A number (N,), int64, for each image of `x` (N, C, 28, 28), bytes: equal for equal images."""
+    """A number (N,), int64, for each image of `x` (N, C, side, side), bytes: equal for equal images."""
     return np.array([int.from_bytes(sha256(image.tobytes()).digest()[:8], "big", signed=True) for image in x], np.int64)
 
 
@@ -351,10 +351,11 @@ def select(
     draw: str = "random",
     names: Collection[str] = recipes.RECIPES,
     *,
+    side: int = 0,
     variants: bool = False,
 ) -> list[Record]:
     """The records whose rows in `table(records)` are `comparable`."""
-    return [records[i] for i in comparable(table(records), data, draw, names, variants=variants).index]
+    return [records[i] for i in comparable(table(records), data, draw, names, side=side, variants=variants).index]
 
 
 def comparable(
@@ -363,21 +364,23 @@ def comparable(
     draw: str = "random",
     names: Collection[str] = recipes.RECIPES,
     *,
+    side: int = 0,
     variants: bool = False,
 ) -> pd.DataFrame:
-    """The rows of runs that may be compared: current ones, of one data set, one draw and these recipes.
+    """The rows of runs that may be compared: current ones, of one data set, one `side` of its images, one draw, these recipes.
 
     Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds. Runs
     without labels are never among them: their accuracy means something else; see `clustered`.
     """
     rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names)) & (results["n_labels"] > 0)
+    rows &= results["side"] == side
     plain = (results["label_noise"] == 0) & (results["fold"] == 0)
     return results[rows & (plain | variants) & results["current"].astype(bool)]
 
 
-def clustered(results: pd.DataFrame, data: str = "mnist") -> pd.DataFrame:
-    """The rows of current runs without labels of one data set that have test images."""
-    rows = (results["data"] == data) & (results["n_labels"] == 0) & (results["n_test"] > 0)
+def clustered(results: pd.DataFrame, data: str = "mnist", side: int = 0) -> pd.DataFrame:
+    """The rows of current runs without labels of one data set, one `side` of its images, that have test images."""
+    rows = (results["data"] == data) & (results["side"] == side) & (results["n_labels"] == 0) & (results["n_test"] > 0)
     return results[rows & results["current"].astype(bool)]
 
 

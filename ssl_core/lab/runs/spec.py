@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ssl_core import datasets, recipes
-from ssl_core.datasets import DATA_SETS, DataSetInfo
+from ssl_core.datasets import DATA_SETS, SIDE, DataSetInfo
 from ssl_core.datasets.checks import check_draw, check_n_labels
 from ssl_core.experiment import Labeling, check_recipe
 from ssl_core.recipes import Pretraining, Recipe
@@ -35,10 +35,13 @@ class Run:
     label_noise: float = 0.0  # the fraction of labels that is replaced by another class
     fold: int = 0  # the part of the labels, 1 to 5, that is held back to estimate the accuracy; 0: none
     n_clusters: int = 0  # without labels: that stand in for classes; 0: as many as there are classes, or as the graph suggests
+    side: int = 0  # pixels, of the images; 0: as many as fit them, or as the data set has
 
     def __post_init__(self):
         object.__setattr__(self, "draw", current_draw(self.draw))
         datasets.check_name(self.data)
+        object.__setattr__(self, "side", datasets.asked_side(self.data, self.side))
+        recipes.get(self.recipe).check_side(self.side or SIDE)
         if self.data in DATA_SETS:
             check_n_labels(self.n_labels, DATA_SETS[self.data].n_labels, least=0)
         _ = self.labeling
@@ -51,10 +54,12 @@ class Run:
         kind += f"-wrong{100 * self.label_noise:g}" if self.label_noise else ""
         kind += f"-fold{self.fold}" if self.fold else ""
         kind += f"-clusters{self.n_clusters}" if self.n_clusters else ""
+        kind += f"-side{self.side}" if self.side else ""
         return f"{datasets.slug(self.data)}/{self.recipe}/m{self.n_labels}{kind}/seed{self.seed}"
 
     def check(self) -> "Run":
-        """The run itself; raises ValueError unless its data set is there and has the labels that it asks for."""
+        """The run itself; raises ValueError unless its data set is there and has the labels and images that it asks for."""
+        recipes.get(self.recipe).check_side(self.info.side)
         check_n_labels(self.n_labels, self.info.n_labels, least=0)
         if self.n_clusters > self.info.n_images:
             raise ValueError(f"n_clusters={self.n_clusters}: must be at most {self.info.n_images}, the number of images")
@@ -74,12 +79,13 @@ class Run:
     @property
     def info(self) -> DataSetInfo:
         """The metadata of the data set; a folder of images is read the first time."""
-        return datasets.describe(self.data, for_training=self.n_labels > 0)
+        return datasets.describe(self.data, side=self.side, for_training=self.n_labels > 0)
 
     @property
     def settings(self) -> Recipe:
         """The recipe in full, as this run follows it."""
-        recipe = recipes.get(self.recipe).for_images(self.info.background, uniform_prior=self.info.uniform_prior)
+        info, recipe = self.info, recipes.get(self.recipe)
+        recipe = recipe.for_images(info.background, side=info.side, uniform_prior=info.uniform_prior)
         if not self.smoke:
             return recipe.for_labels(self.n_labels)
         pretraining = recipe.pretraining and replace(recipe.pretraining, steps=3)
@@ -92,6 +98,12 @@ class Run:
         if self.settings.pretraining or self.draw != "typical":
             return self.settings.pretraining
         return replace(self, recipe="best").settings.pretraining
+
+
+def side_of(data: str, text: str) -> int:
+    """The side of the images of `data` that a user asked for, 0 for nothing or `auto`; raises ValueError for what is none."""
+    text = text.strip()
+    return datasets.asked_side(data, 0 if text in ("", "auto") else int(text) if text.isdecimal() else text)
 
 
 def current_draw(draw: str) -> str:

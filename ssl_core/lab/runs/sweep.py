@@ -16,13 +16,13 @@ from typing import Any
 
 from filelock import Timeout
 
-from ssl_core.datasets import describe, machine
+from ssl_core.datasets import DATA_SETS, SIDE, describe, machine
 from ssl_core.datasets.machine import cores as cores  # re-exported
-from ssl_core.recipes import ABLATIONS, get
+from ssl_core.recipes import ABLATIONS, PUBLISHED, get
 
 from . import files, graph_cache, records
 from .cluster import RunFiles
-from .executors import Executor, end_orphans, memory, too_many
+from .executors import Executor, end_orphans, graph_seconds, memory, seconds, too_many
 from .progress import Event, duration
 from .spec import Run
 
@@ -53,8 +53,7 @@ class SweptRun:
     @property
     def graph(self) -> Path | None:
         """The file of the graph that the run needs; None if it needs none."""
-        pretraining = self.run.pretraining
-        return None if pretraining is None else graph_cache.path(self.run.data, pretraining)
+        return graph_cache.path_for(self.run)
 
     def note(self, event: Event) -> None:
         """Updates the progress with an event of the run."""
@@ -117,7 +116,7 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
     check_smoke(todo, outputs)
     print(
         f"{len(grid)} run{'s' * (len(grid) != 1)}: {len(grid) - len(todo)} finished before, {len(todo)} to do, {executor},"
-        f" each in up to {max(map(memory, grid)) / 1e9:.1f} GB of memory",
+        f" each in up to {max(map(memory, grid)) / 1e9:.1f} GB of memory{_time_of(todo)}",
         flush=True,
     )
     if executor.jobs is not None:  # on this machine
@@ -146,6 +145,15 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
     return failures
 
 
+def _time_of(todo: list[Run]) -> str:
+    """How long the longest of these runs takes, and a graph that is still to be made; '' without a run."""
+    if not todo:
+        return ""
+    graphs = [graph_seconds(run) for run in todo if (path := graph_cache.path_for(run)) and not path.exists()]
+    more = f"; before, the graph takes {duration(max(graphs))}" if graphs else ""
+    return f" and about {duration(max(map(seconds, todo)))} of one core{more}"
+
+
 def check_smoke(todo: list[Run], outputs: Path) -> None:
     """Raises ValueError if a smoke run would take the place of a real one."""
     for run in (run for run in todo if run.smoke):
@@ -159,7 +167,7 @@ def check_smoke(todo: list[Run], outputs: Path) -> None:
 def check_graphs(todo: list[Run]) -> None:
     """Raises ValueError if a graph is to be made, and cannot be kept."""
     for run in todo:
-        if run.pretraining and not (path := graph_cache.path(run.data, run.pretraining)).exists():
+        if (path := graph_cache.path_for(run)) and not path.exists():
             files.writable("data", path.parent)
 
 
@@ -239,20 +247,16 @@ def make_grid(
     """The runs of LABELS × RECIPES × SEEDS, and of LABEL_NOISE × FOLDS, if there are several.
 
     Each is a text of values separated by blanks or commas; ValueError if one is bad. Of several recipes, those that need labels
-    are passed over where there are 0.
+    are passed over where there are 0, and those for images of another side.
     """
-
-    def values(name: str, text: str) -> list[str]:
-        items = list(dict.fromkeys(text.replace(",", " ").split()))
-        if not items:
-            raise ValueError(f"{name}={text!r}: must be one value or more, separated by blanks")
-        return items
 
     def run(n_labels: int | str, **parameters: Any) -> Run:
         several = n_clusters if n_labels == 0 else 0  # runs with labels have classes
         return Run(**parameters, n_labels=n_labels, n_clusters=several, **common).check()  # type: ignore[arg-type]  # Run checks them
 
-    names = [name for item in values("RECIPES", recipes) for name in (ABLATIONS if item == "ablations" else [item])]
+    data, side = common.get("data", "mnist"), common.get("side", 0)
+    own = DATA_SETS[data].side if data in DATA_SETS else describe(data, side=side, for_training=False).side
+    names = at_side(recipe_names(recipes), side or own, tell=True)
     needing = [name for name in names if not get(name).pretraining]
     needing = [] if len(needing) == len(names) else needing  # then the run itself says what is wrong
     if needing and "0" in values("LABELS", labels):
@@ -268,9 +272,32 @@ def make_grid(
     ]
 
 
-def fitting(name: str) -> str:
+def values(name: str, text: str) -> list[str]:
+    """The values in a text, separated by blanks or commas, each once; ValueError if there is none."""
+    items = list(dict.fromkeys(text.replace(",", " ").split()))
+    if not items:
+        raise ValueError(f"{name}={text!r}: must be one value or more, separated by blanks")
+    return items
+
+
+def recipe_names(text: str) -> list[str]:
+    """The names of recipes in a text, with those of all ablations for `ablations`."""
+    return [name for item in values("RECIPES", text) for name in (ABLATIONS if item == "ablations" else [item])]
+
+
+def at_side(names: list[str], side: int, *, tell: bool = False) -> list[str]:
+    """The recipes among `names` for images of this side; on request tells which are passed over. ValueError if all are."""
+    other = [name for name in names if side != SIDE and name == PUBLISHED.name]
+    if other and len(other) == len(names):
+        get(other[0]).check_side(side)
+    if other and tell:
+        print(f"RECIPES: not {', '.join(other)}, whose network is for {SIDE} × {SIDE} pixels, not {side} × {side}", flush=True)
+    return [name for name in names if name not in other]
+
+
+def fitting(name: str, side: int = 0) -> str:
     """The default numbers of labels for a data set: those of the report, or, of a folder, halves of what is labelled there."""
-    info = describe(name)
+    info = describe(name, side=side)
     if info.as_published:
         return LABELS
     sizes = [info.n_labels >> halved for halved in range(6)]

@@ -20,7 +20,7 @@ def run_list(results: Results) -> str:
     lines = [f"{line} {cell} |" for line, cell in zip(lines, ("notebook", "---"), strict=True)] if linked else lines
     for row in pd.concat([results.runs, results.clustered]).sort_values(["n_labels", "recipe", "seed"]).itertuples():
         line = f"| {row.n_labels} | {row.recipe} | {row.seed} | {100 * row.accuracy:.2f} % | {row.seconds:.0f} |"
-        run = Run(row.n_labels, row.recipe, row.seed, row.data, row.draw, n_clusters=row.n_clusters)
+        run = Run(row.n_labels, row.recipe, row.seed, row.data, row.draw, n_clusters=row.n_clusters, side=row.side)
         lines.append(f"{line} [as it ran]({run}/train.ipynb) |" if linked else line)
     return "\n".join(lines)
 
@@ -46,7 +46,7 @@ def missing_table(records: Iterable[Record]) -> pd.DataFrame:
     """The runs whose draw left a class without a label."""
     rows = []
     for record in records:
-        classes = describe(record.parameters["data"]).classes
+        classes = describe(record.parameters["data"], side=record.parameters.get("side", 0)).classes
         if missing := ", ".join(classes[c] for c in record.missing_classes):
             rows.append({**record.parameters, "without a label": missing, "accuracy": percent(record.accuracy)})
     columns = ["n_labels", "recipe", "seed", "without a label", "accuracy"]

@@ -47,20 +47,21 @@ class Results:
     draw: str = "random"
     all_records: Sequence[Record] = ()  # of the runs in `every`; none where only their table is left
     outputs: Path | None = None  # the folder of the runs
+    side: int = 0  # of the images, that was asked for
 
     @classmethod
-    def read(cls, outputs: Path, data: str = "mnist", draw: str = "random") -> "Results":
+    def read(cls, outputs: Path, data: str = "mnist", draw: str = "random", side: int = 0) -> "Results":
         """The finished runs below `outputs`; LookupError if none of today's code has this data set and selection."""
         draw, found = current_draw(draw), records.read_all(outputs)
-        results = cls(records.results(outputs, found), data, draw, found, outputs)
+        results = cls(records.results(outputs, found), data, draw, found, outputs, side)
         if results.runs.empty and results.clustered.empty:
-            wanted = f"data={data!r}, draw={draw!r}"
+            wanted = f"data={data!r}, draw={draw!r}" + (f", side={side!r}" if side else "")
             raise LookupError(f"outputs={str(outputs)!r}: no finished run there of {wanted}; `make sweep` makes them")
         return results
 
     def select(self, names: Collection[str] = recipes.RECIPES, draw: str = "", *, variants: bool = False) -> pd.DataFrame:
         """The comparable runs of the recipes `names`, of another `draw` on request; see records.comparable."""
-        return records.comparable(self.every, self.data, draw or self.draw, names, variants=variants)
+        return records.comparable(self.every, self.data, draw or self.draw, names, side=self.side, variants=variants)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -70,12 +71,12 @@ class Results:
     @cached_property
     def clustered(self) -> pd.DataFrame:
         """The runs without labels, whose accuracy is that of the best naming of clusters: a measure of its own."""
-        return records.clustered(self.every, self.data)
+        return records.clustered(self.every, self.data, self.side)
 
     @cached_property
     def records(self) -> list[Record]:
         """The records of `runs`."""
-        return records.select(list(self.all_records), self.data, self.draw)
+        return records.select(list(self.all_records), self.data, self.draw, side=self.side)
 
     @cached_property
     def left_out(self) -> int:
@@ -85,12 +86,12 @@ class Results:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
-        return describe(self.data).classes
+        return describe(self.data, side=self.side).classes
 
     @cached_property
     def y_test(self) -> np.ndarray:
         """The classes of the test images, int64 (N,)."""
-        return load(self.data, files.DATA).y_test.numpy()
+        return load(self.data, files.DATA, self.side).y_test.numpy()
 
 
 @dataclass(frozen=True)

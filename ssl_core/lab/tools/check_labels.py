@@ -21,6 +21,7 @@ from ssl_core.graph import Neighbors
 from ssl_core.label_errors import LabelCheck
 
 from ..runs import files, graph_cache
+from ..runs.spec import side_of
 from ..studies import run_figures
 from . import label_by_hand, label_decisions, label_images, label_next
 from .label_decisions import LIST, SUSPECT, is_suspect
@@ -40,15 +41,15 @@ NONE = "nothing can be cross-checked"
 # --- which labels
 
 
-def labels_of(name: str, outputs: Path) -> tuple[Pool, DataSetInfo, Given, list[str]]:
+def labels_of(name: str, outputs: Path, side: int = 0) -> tuple[Pool, DataSetInfo, Given, list[str]]:
     """The images of the data set, or the folder, `name`, what is known of them, and their labels; also what is to be told.
 
     Of a folder these are its own. Of a named set they are those that somebody gave in the label_next.csv in `outputs`, or else
     the set's own. Raises ValueError if there is none.
     """
     if name in DATA_SETS:
-        return _labels_of_set(name, outputs)
-    info, arrays = datasets.load(name, files.DATA)
+        return _labels_of_set(name, outputs, side)
+    info, arrays = datasets.load(name, files.DATA, side)
     told = [f"{counted(info.n_test, 'image')} in test/: not checked"] if info.own_test and info.n_test else []
     problem = info.problem
     info, images = label_images.whole(name, info, arrays)
@@ -59,8 +60,8 @@ def labels_of(name: str, outputs: Path) -> tuple[Pool, DataSetInfo, Given, list[
     return pool, info, given, told
 
 
-def _labels_of_set(name: str, outputs: Path) -> tuple[Pool, DataSetInfo, Given, list[str]]:
-    pool, info = label_next.pool(name), describe(name, files.DATA, for_training=False)
+def _labels_of_set(name: str, outputs: Path, side: int) -> tuple[Pool, DataSetInfo, Given, list[str]]:
+    pool, info = label_next.pool(name, side), describe(name, files.DATA, side, for_training=False)
     path = outputs / label_by_hand.LIST
     earlier = label_next.read_list(path, pool)
     given = label_next.given(pool, earlier)
@@ -232,7 +233,7 @@ def write_sheet(path: Path, pool: Pool, listed: Sequence[dict[str, str]]) -> Non
 # --- the command
 
 
-def check(data: str = "mnist", outputs: str = "outputs") -> Path:
+def check(data: str = "mnist", outputs: str = "outputs", side: str = "") -> Path:
     """Checks the labels of the data set, or the folder, `data`; writes list and sheet into `outputs`, and prints what it found.
 
     Raises ValueError for bad arguments, and if there is no label. The list.
@@ -240,7 +241,7 @@ def check(data: str = "mnist", outputs: str = "outputs") -> Path:
     name, folder = files.located(data), files.writable("OUTPUTS", files.outputs(outputs))
     check_name(name)
     path = folder / LIST
-    pool, info, given, told = labels_of(name, folder)
+    pool, info, given, told = labels_of(name, folder, side_of(name, side))
     label_decisions.check_classes(given.classes)
     _read_typed(path, pool.column)  # what is wrong with it is said before any work
     for sentence in told:
@@ -289,6 +290,7 @@ def _tell(sentence: str) -> None:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
+    parser.add_argument("--side", default="", help="the side of the images in pixels, as of make sweep")
     parser.add_argument("--outputs", default="outputs", help="where list and sheet go, from the project's root")
     parser.add_argument(
         "--apply", default="", help="a list with decisions, to bring into the table of labels; nothing is checked"
@@ -300,4 +302,4 @@ def command(args: argparse.Namespace) -> None:
         for sentence in label_decisions.apply(files.located(args.data), files.expanded("APPLY", args.apply)):
             _tell(sentence)
     else:
-        check(args.data, args.outputs)
+        check(args.data, args.outputs, args.side)

@@ -82,7 +82,7 @@ def write(place: Path) -> list[str]:
     """
     trained = load(place)
     run = Run(**trained.parameters)
-    images = data.load(run.data, files.DATA)
+    images = data.load(run.data, files.DATA, run.side)
     neighbors = graph_cache.for_run(run, images)
     split = experiment.prepare(images, run.labeling, run.settings, neighbors).split
     assert neighbors is not None  # of a run without labels

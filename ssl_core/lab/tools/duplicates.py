@@ -17,12 +17,14 @@ from ssl_core.datasets.copy_table import Copy
 from ssl_core.datasets.scan import TABLE
 
 from ..runs import files
+from ..runs.spec import side_of
 
 COLUMNS = ("file", "group", "part", "label", "copy_of", "kind", "likeness", "why")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
+    parser.add_argument("--side", default="", help="the side of the images in pixels, as of make sweep")
     parser.add_argument("--outputs", default="outputs", help="where the lists go, from the project's root")
 
 
@@ -30,7 +32,7 @@ def command(args: argparse.Namespace) -> None:
     data = files.located(args.data)
     datasets.check_name(data)
     outputs = files.outputs(args.outputs)
-    rows, n_test = copies(data)
+    rows, n_test = copies(data, side_of(data, args.side))
     folder = files.writable("OUTPUTS", outputs / datasets.slug(data))
     path = write(folder / "duplicates.csv", rows)
     for sentence in copy_table.sentences(rows, n_test) or ["no image is there twice"]:
@@ -41,12 +43,12 @@ def command(args: argparse.Namespace) -> None:
         print(f"duplicates: {path} is {TABLE} with a column group: in its place, it keeps copies on one side")
 
 
-def copies(name: str) -> tuple[list[Copy], int]:
+def copies(name: str, side: int = 0) -> tuple[list[Copy], int]:
     """The copies in the data set or folder `name`, and how many test images it has. Those of a named set are called test/0, …"""
     if name not in datasets.DATA_SETS:
-        info = datasets.describe(name, files.DATA, for_training=False)
+        info = datasets.describe(name, files.DATA, side, for_training=False)
         return [Copy(*row) for row in info.copies], info.n_test
-    info, arrays = datasets.load(name, files.DATA)
+    info, arrays = datasets.load(name, files.DATA, side)
     pixels = np.concatenate([arrays["x"], arrays["x_test"]]).transpose(0, 2, 3, 1)
     y, n, n_test = np.concatenate([arrays["y"], arrays["y_test"]]), len(arrays["x"]), len(arrays["x_test"])
     names = [f"train/{i}" for i in range(n)] + [f"test/{i}" for i in range(n_test)]

@@ -16,6 +16,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
+from PIL import Image
 from torch import Tensor
 
 from ssl_core import data, experiment, recipes, train
@@ -197,7 +198,7 @@ class Explorer:
         return Markdown(f"{title}. {labels}"), run_figures.answers(x, title, by_run, self.images.classes)
 
     def _drawing(self, drawing: str) -> tuple[Tensor, str]:
-        """The drawing as an image (1, C, 28, 28), or a test image if nothing is drawn; and a title."""
+        """The drawing as an image (1, C, side, side), or a test image if nothing is drawn; and a title."""
         pixels = None
         if drawing:
             from .pad import drawn  # there is a pad, so the package for it is there too
@@ -206,6 +207,7 @@ class Explorer:
         if pixels is None:
             return self.images.x_test[:1], "Nothing drawn yet: a test image"
         info = describe(self.images.name, files.DATA)
+        pixels = np.asarray(Image.fromarray(pixels).resize((info.side, info.side)))
         channels = torch.from_numpy(pixels)[None, None].expand(1, info.channels, -1, -1)
         return data.normalize(channels, info.mean, info.std), "What the network sees"
 
@@ -263,7 +265,7 @@ class Explorer:
 def _is_plain(record: Record, data_name: str, draw: str) -> bool:
     """Whether the run is of this data set and selection, without label noise and with all labels."""
     row = record.row
-    return (row["data"], row["draw"]) == (data_name, draw) and not row["label_noise"] and not row["fold"]
+    return (row["data"], row["draw"], row["side"]) == (data_name, draw, 0) and not row["label_noise"] and not row["fold"]
 
 
 def _name(record: Record) -> str:

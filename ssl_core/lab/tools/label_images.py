@@ -176,7 +176,7 @@ def _kept_index(info: DataSetInfo) -> Tensor | None:
 
 def pretraining_of(info: DataSetInfo) -> recipes.Pretraining:
     """The settings of the graph of these images."""
-    pretraining = recipes.BEST.for_images(info.background).pretraining
+    pretraining = recipes.BEST.for_images(info.background, side=info.side).pretraining
     assert pretraining is not None  # of this recipe
     return pretraining
 

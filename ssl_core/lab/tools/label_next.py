@@ -22,6 +22,7 @@ from ssl_core.datasets.walk import WHOLE
 from ssl_core.graph import Neighbors
 
 from ..runs import files, graph_cache, sweep
+from ..runs.spec import side_of
 from ..studies import run_figures
 from . import label_advice, trained
 
@@ -92,9 +93,9 @@ class Given:
     classes: tuple[str, ...]  # those of the data set, and what else was typed
 
 
-def pool(name: str) -> Pool:
+def pool(name: str, side: int = 0) -> Pool:
     """The training images of the data set, or of the folder, `name`; a folder may have no label yet."""
-    images, info = data.load(name, files.DATA), describe(name, files.DATA, for_training=False)
+    images, info = data.load(name, files.DATA, side), describe(name, files.DATA, side, for_training=False)
     if info.files:
         return Pool(images, "file", info.files, info.files_test, Path(name))
     return Pool(images, "index", range(len(images.x)))
@@ -206,8 +207,9 @@ def probabilities(run: Path, pool: Pool, classes: Sequence[str]) -> Tensor:
     Raises ValueError if it is a run of another data set, or has other classes.
     """
     network = trained.load(run)
-    if network.parameters["data"] != pool.images.name or len(network.mean) != pool.images.x.shape[1]:
-        was = f"its images are those of {network.parameters['data']!r}"
+    shape = len(network.mean), network.model.side
+    if network.parameters["data"] != pool.images.name or shape != pool.images.shape[1:]:
+        was = f"its images are those of {network.parameters['data']!r}, with SIDE={network.model.side}"
         raise ValueError(f"RUN={str(run)!r}: must be a run of {pool.images.name!r}; {was}")
     if missing := [name for name in network.classes if name not in classes]:
         raise ValueError(f"RUN={str(run)!r}: must have classes that there are; it has {tables.quoted(missing[0])}")
@@ -248,6 +250,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", default="50", help="how many images to select")
     parser.add_argument("--seed", default="0", help="another seed selects other images")
     parser.add_argument("--data", default="mnist", help="a data set's name, or the path of a folder of images")
+    parser.add_argument("--side", default="", help="the side of the images in pixels, as of make sweep")
     parser.add_argument("--outputs", default="outputs", help="where the list goes, from the project's root")
     parser.add_argument("--run", default="", help="a finished run of the same data set: where it is unsure counts too")
     parser.add_argument("--worth", default="0.1", help="points of accuracy that a round must be worth: below, it says stop")
@@ -261,7 +264,7 @@ def command(args: argparse.Namespace) -> None:
     name = files.located(args.data)
     outputs = files.writable("OUTPUTS", files.outputs(args.outputs))
     check_name(name)
-    images = pool(name)
+    images = pool(name, side := side_of(name, args.side))
     path = outputs / "label_next.csv"
     earlier = read_list(path, images)
     alike = tables.look_alikes([*earlier.labels, *images.images.classes]) if images.column == "file" else []
@@ -269,10 +272,10 @@ def command(args: argparse.Namespace) -> None:
     for note in (*(f"{path.name}: {each}" for each in earlier.notes), *alike):
         print(f"label-next: {note}")
     labels = given(images, earlier)
-    info = describe(name, files.DATA, for_training=False)
+    info = describe(name, files.DATA, side, for_training=False)
     _check_left(n, len(images.names) - len(labels.labeled) - len(labels.passed), info)
     p = probabilities(files.expanded("RUN", args.run), images, labels.classes) if args.run.strip() else None
-    recipe = recipes.BEST.for_images(info.background, uniform_prior=info.uniform_prior)
+    recipe = recipes.BEST.for_images(info.background, side=info.side, uniform_prior=info.uniform_prior)
     assert recipe.pretraining is not None  # of this recipe
     neighbors = graph_cache.load(images.images, recipe.pretraining)
     for sentence in advice(neighbors, labels, n, price, uniform_prior=info.uniform_prior):

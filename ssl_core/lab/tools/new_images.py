@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ssl_core.datasets.folder import read_all
+from ssl_core.datasets import SIDE
+from ssl_core.datasets.decoding import read_all
 from ssl_core.datasets.framing import SIZE, Framing
-from ssl_core.datasets.pixels import UnreadableImage, background, read_grey
+from ssl_core.datasets.pixels import UnreadableImage, background, read_grey, reduced
 from ssl_core.datasets.scan import images_below
 from ssl_core.datasets.tables import counted
 from ssl_core.familiarity import LEAST, Familiarity
@@ -29,7 +30,7 @@ class NewImages:
     """Images below a folder, as the run's network sees them."""
 
     names: list[str]
-    x: Tensor  # (N, C, 28, 28), normalised
+    x: Tensor  # (N, C, side, side), normalised
     changes: np.ndarray  # (N,), texts: what was changed to make an image like those of training; '' if nothing was
     far: np.ndarray | None  # (N,), which are unlike all training images; None if these are too few to tell, or gone
     skipped: list[tuple[str, str]]  # files that are left out, and why
@@ -46,9 +47,11 @@ class Reader:
         if sample is not None and len(sample) >= LEAST:
             self.familiarity = Familiarity(trained.model, trained.normalized(sample))
         self.framing: Framing | None = None
+        self.unframed = False  # whether they have a common framing that new images are not put into: not of another side
         self.dark = False  # whether the background of the training images is even and dark
         if sample is not None and sample.shape[1] == 1:
-            self.framing = Framing.of(sample[:, 0])
+            framing, at_28 = Framing.of(reduced(sample.transpose(0, 2, 3, 1))[..., 0]), trained.model.side == SIDE
+            self.framing, self.unframed = framing if at_28 else None, framing is not None and not at_28
             self.dark = _has_background(sample, light=False)
 
     def read(self, folder: Path) -> NewImages:
@@ -58,7 +61,7 @@ class Reader:
         names, skipped = images_below(folder)
         pixels: dict[str, np.ndarray] = {}
         notes = []
-        for name, result in zip(names, read_all([folder / name for name in names]), strict=True):
+        for name, result in zip(names, read_all([folder / name for name in names], self.trained.model.side), strict=True):
             try:
                 frame = result.result()
             except UnreadableImage as error:
@@ -82,7 +85,7 @@ class Reader:
         return far if self.framing is None else far | ~self.framing.fits(pixels[:, 0])
 
     def _put_right(self, pixels: np.ndarray, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-        """Images (N, C, 28, 28) with the changes that make them like those of training; and these changes, in words."""
+        """Images (N, C, side, side) with the changes that make them like those of training; and these changes, in words."""
         changes = np.full(len(pixels), "", dtype=object)
         if self.dark:
             light = np.array([_has_background(image[None], light=True) for image in pixels])
@@ -126,6 +129,8 @@ class Reader:
         if made := ", ".join(f"{change} ({count})" for change, count in counts.items() if count):
             changed = sum(images.changes != "")
             lines.append(f"{changed} of {counted(n, 'image')} changed to look like those of training: {made}.")
+        if self.unframed:
+            lines.append(f"Figures are not cut out and centred: that is done at {SIDE} × {SIDE} pixels alone, not of this run's.")
         if self.trained.sample is None:
             lines.append(
                 "Whether these images look like those of training can't be told, nor are they changed: those are not here."
@@ -155,6 +160,6 @@ def several(names: Sequence[str]) -> str:
 
 
 def _has_background(images: np.ndarray, *, light: bool) -> bool:
-    """Whether images (N, 1, 28, 28), bytes, have an even background, all the same, and whether it is a light or a dark one."""
+    """Whether images (N, 1, H, H), bytes, have an even background, all the same, and whether it is a light or a dark one."""
     color, even = background(images.transpose(0, 2, 3, 1))
     return even and bool(color.mean() > 127) == light

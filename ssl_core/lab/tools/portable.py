@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ssl_core.datasets.pixels import SIDE
+from ssl_core.model import network_for
 
 from ..runs import files
 from .trained import Trained
 
 FRAMING = (
-    "upright by its EXIF tag; on white where it is transparent; longer side resized to 28, bilinear; centred, "
+    "upright by its EXIF tag; on white where it is transparent; longer side resized to {side}, bilinear; centred, "
     "the rest filled with the median colour of the border of the resized image"
 )
 
@@ -23,7 +23,7 @@ SCALE = (
 
 
 class Portable(nn.Module):
-    """From pixels in [0, 1], (N, C, 28, 28), to class probabilities: the network, with what comes before and after it."""
+    """From pixels in [0, 1], (N, C, side, side), to class probabilities: the network, with what comes before and after it."""
 
     mean: Tensor
     std: Tensor
@@ -41,18 +41,20 @@ class Portable(nn.Module):
 
 def contract(trained: Trained) -> dict[str, str]:
     """The metadata of the file: what its input must be, and what its output means."""
-    colored = len(trained.mean) == 3
+    colored, side = len(trained.mean) == 3, trained.model.side
+    network = {"report": "the report's", "strided": "the report's with a strided first convolution"}[network_for(side)]
     return {
         "classes": "\n".join(trained.classes),
-        "input": f"pixels: float32 (N, {len(trained.mean)}, {SIDE}, {SIDE}), channels first",
+        "input": f"pixels: float32 (N, {len(trained.mean)}, {side}, {side}), channels first",
+        "side": str(side),
         "output": f"probabilities: float32 (N, {len(trained.classes)}), in the order of classes, one name a line",
         "range": "0 to 1: bytes divided by 255; not normalised, light and dark as in the image file",
         "channels": "RGB" if colored else "grey: (299 R + 587 G + 114 B) / 1000, ITU-R 601-2, rounded to a byte",
-        "framing": FRAMING,
+        "framing": FRAMING.format(side=side),
         "scale": json.dumps(trained.scale) + f": {SCALE}",
         "light_and_dark": f"exchanged inside: {'yes' if trained.inverted else 'no'}; backgrounds must be as in training",
         "test_time_augmentation": "none; `make predict` averages over distorted views too",
-        "network": f"the report's, {sum(weight.numel() for weight in trained.model.parameters())} parameters",
+        "network": f"{network}, {sum(weight.numel() for weight in trained.model.parameters())} parameters",
         "run": json.dumps(dict(trained.parameters)),
         "recipe": str(trained.parameters["recipe"]),
         "data": str(trained.parameters["data"]),
@@ -60,7 +62,7 @@ def contract(trained: Trained) -> dict[str, str]:
 
 
 def export(trained: Trained, path: Path) -> None:
-    """Writes the network as ONNX: from `pixels` (N, C, 28, 28) in [0, 1] to `probabilities` (N, n_classes).
+    """Writes the network as ONNX: from `pixels` (N, C, side, side) in [0, 1] to `probabilities` (N, n_classes).
 
     Its metadata are the `contract`. The test-time augmentation is not part of it. Raises ValueError for a path that can't be
     written or does not end in .onnx, which could be an image or a part of a run, or without the package onnx.
@@ -74,7 +76,7 @@ def export(trained: Trained, path: Path) -> None:
         import onnx
     except ImportError:
         raise ValueError(f"ONNX={str(path)!r}: needs onnx; install it: .venv/bin/pip install '.[onnx]'") from None
-    example = (torch.zeros(2, len(trained.mean), SIDE, SIDE),)
+    example = (torch.zeros(2, len(trained.mean), trained.model.side, trained.model.side),)
     program = torch.onnx.export(
         Portable(trained).eval(),
         example,

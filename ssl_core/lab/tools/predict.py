@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ssl_core import data, datasets, experiment, graph
-from ssl_core.datasets import DataSetInfo, folder, tables
+from ssl_core.datasets import DataSetInfo, decoding, tables
 from ssl_core.datasets.pixels import FORMATS, UnreadableImage
 from ssl_core.datasets.tables import counted
 
@@ -39,9 +39,10 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     """
     name = trained.parameters["data"]
     if name in datasets.DATA_SETS:
-        return _own(trained, ())
+        return _own(trained, trained.model.side, ())
     try:
-        info, arrays = datasets.load(name, files.DATA)
+        side = _side(trained)
+        info, arrays = datasets.load(name, files.DATA, side)
     except ValueError:
         if Path(name).is_dir():
             raise
@@ -49,7 +50,7 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
         raise ValueError(f"data={name!r}: {gone}") from None
     same = trained.checksum == info.checksum if trained.checksum else records.is_current(trained.parameters, trained.fingerprint)
     if same:
-        return _own(trained, info.skipped)
+        return _own(trained, side, info.skipped)
     if trained.kept is None:
         raise ValueError(f"data={name!r}: its images have changed since the run, and {OUTDATED}")
     same_scale = info.scale in (None, trained.scale)
@@ -68,10 +69,17 @@ def unlabeled(trained: Trained) -> tuple[NewImages, list[str]]:
     return new, [changed, *reader.sentences(new)]
 
 
-def _own(trained: Trained, skipped: Sequence[tuple[str, str]]) -> tuple[NewImages, list[str]]:
+def _side(trained: Trained) -> int:
+    """The side with which the run's folder is read as the run read it: what was asked for then, or the one that it got."""
+    asked = trained.parameters.get("side", 0)
+    fits = datasets.describe(trained.parameters["data"], files.DATA, asked, for_training=False).side == trained.model.side
+    return asked if fits else trained.model.side
+
+
+def _own(trained: Trained, side: int, skipped: Sequence[tuple[str, str]]) -> tuple[NewImages, list[str]]:
     """As `unlabeled`, for a run whose data set has not changed; `far` by the graph, if its recipe has one."""
-    run = Run(**trained.parameters)
-    images = data.load(run.data, files.DATA)
+    run = Run(**{**trained.parameters, "side": side})
+    images = data.load(run.data, files.DATA, run.side)
     neighbors = graph_cache.for_run(run, images)
     task = experiment.prepare(images, run.labeling, run.settings, neighbors)
     split = task.split
@@ -90,7 +98,7 @@ def _own(trained: Trained, skipped: Sequence[tuple[str, str]]) -> tuple[NewImage
 
 
 def _as_trained(x: np.ndarray, info: DataSetInfo, trained: Trained) -> np.ndarray:
-    """The images (N, C, 28, 28) of a data set, bytes, as the run was trained on such images."""
+    """The images (N, C, side, side) of a data set, bytes, as the run was trained on such images."""
     decoded = np.broadcast_to(255 - x if info.inverted else x, (len(x), 3, *x.shape[2:]))
     return trained.as_trained(np.ascontiguousarray(decoded.transpose(0, 2, 3, 1)))
 
@@ -101,7 +109,8 @@ def _read_again(name: str, info: DataSetInfo, trained: Trained) -> np.ndarray:
     Images with more than 8 bits a pixel share one scale, which one new image can change. Raises ValueError if they are gone.
     """
     pixels = []
-    for file, result in zip(info.files, folder.read_all([Path(name) / file for file in info.files]), strict=True):
+    paths = [Path(name) / file for file in info.files]
+    for file, result in zip(info.files, decoding.read_all(paths, trained.model.side), strict=True):
         try:
             pixels.append(result.result().pixels(trained.scale))
         except UnreadableImage as error:

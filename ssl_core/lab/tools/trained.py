@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ssl_core import data, datasets, train
 from ssl_core.augment import Augment
+from ssl_core.datasets import SIDE
 from ssl_core.datasets.pixels import grey
 from ssl_core.familiarity import MOST
 from ssl_core.model import Net
@@ -49,11 +50,11 @@ class Trained:
         return train.probabilities(self.model, x, self.tta_views, self.tta_augment)
 
     def normalized(self, pixels: np.ndarray) -> Tensor:
-        """Images (N, C, 28, 28), bytes as the run was trained on them, normalised."""
+        """Images (N, C, side, side), bytes as the run was trained on them, normalised."""
         return data.normalize(torch.from_numpy(np.ascontiguousarray(pixels)), self.mean, self.std)
 
     def as_trained(self, pixels: np.ndarray) -> np.ndarray:
-        """Decoded images (N, 28, 28, 3) as the run was trained on them: bytes (N, C, 28, 28)."""
+        """Decoded images (N, side, side, 3) as the run was trained on them: bytes (N, C, side, side)."""
         if len(self.mean) == 1:
             pixels = grey(pixels)
         pixels = 255 - pixels if self.inverted else pixels
@@ -61,14 +62,14 @@ class Trained:
 
     @cached_property
     def sample(self) -> np.ndarray | None:
-        """A random sample of the training images, bytes (N, C, 28, 28); None if there is none."""
+        """A random sample of the training images, bytes (N, C, side, side); None if there is none."""
         if self.kept is not None:
             return self.kept.sample
         name = self.parameters["data"]
         if name not in datasets.DATA_SETS:
             return None
         try:
-            x = datasets.load(name, files.DATA)[1]["x"]
+            x = datasets.load(name, files.DATA, self.model.side)[1]["x"]
         except datasets.DataError:  # on a machine that has only the run
             return None
         return x[np.random.default_rng(0).permutation(len(x))[: 2 * MOST]]
@@ -92,7 +93,7 @@ def load(path: Path) -> Trained:
 
 def _trained(record: Record, path: Path) -> Trained:
     info, augment, predictions = record.images, record.recipe["tta_augment"], load_file(path / "predictions.safetensors")
-    model = Net(len(info["classes"]), len(info["mean"])).to(memory_format=torch.channels_last)
+    model = Net(len(info["classes"]), len(info["mean"]), info.get("side", SIDE)).to(memory_format=torch.channels_last)
     model.load_state_dict(load_file(path / "model.safetensors"))
     return Trained(
         parameters=record.parameters,

@@ -66,11 +66,11 @@ def watch(run: Run, folder: Path) -> WatchResult:
     Checkpoints lie below `folder`. A watched run is not recorded among the results.
     """
     checkpoint = _checkpoint(run.check(), folder)
-    panel = Panel(run, run.settings, _read(checkpoint)[1])
+    panel = Panel(run, run.settings, _read(checkpoint, run.info.side)[1])
     try:
         result, accuracy = _train(run, checkpoint, panel)
     except KeyboardInterrupt:
-        model, history = _read(checkpoint)
+        model, history = _read(checkpoint, run.info.side)
         panel.stopped(history)
         return WatchResult(model, history, None)
     checkpoint.path.unlink()
@@ -81,7 +81,7 @@ def watch(run: Run, folder: Path) -> WatchResult:
 def _train(run: Run, checkpoint: Checkpoint, panel: Panel) -> tuple[train.TrainingResult, float]:
     """Trains, and evaluates on the test images."""
     panel.tell("reading the images")
-    images, settings = data.load(run.data, files.DATA), run.settings
+    images, settings = data.load(run.data, files.DATA, run.side), run.settings
     neighbors = graph_cache.for_run(run, images, lambda event: panel.tell(text(event)))
     task = experiment.prepare(images, run.labeling, settings, neighbors)
     model = experiment.network(images, run.seed, training_device())
@@ -98,12 +98,12 @@ def _checkpoint(run: Run, folder: Path) -> Checkpoint:
     return Checkpoint(path, f"{fingerprint(run)}, {torch.get_num_threads()} threads, {training_device().type}")
 
 
-def _read(checkpoint: Checkpoint) -> tuple[Net | None, History]:
+def _read(checkpoint: Checkpoint, side: int) -> tuple[Net | None, History]:
     """The averaged model of a checkpoint, and its history; None and [] if there is none."""
     if (state := checkpoint.read()) is None:
         return None, []
     weights = state["teacher"]["model"]
     channels, n_classes = weights["conv1.weight"].shape[1], len(weights["linear2.bias"])
-    model = Net(n_classes, channels)
+    model = Net(n_classes, channels, side)
     model.load_state_dict(weights)
     return model.requires_grad_(False), state["history"]
