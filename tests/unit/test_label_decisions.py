@@ -16,7 +16,7 @@ from ssl_core.lab.tools.label_file import Answer, LabelFile
 FILES = [f"scans/{i}.png" for i in range(6)]
 TABLE = "file,label,status,remark\n" + "".join(f"{name},{'cat' if i % 2 else 'dog'},,\n" for i, name in enumerate(FILES))
 LIST = "file,given,suggested,evidence,why,decision\n" + "".join(
-    f'{name},{"cat" if i % 2 else "dog"},{"dog" if i % 2 else "cat"},{0.99 - 0.15 * i:.3f},"4 of 5, say",\n'
+    f'{name},{"cat" if i % 2 else "dog"},{"dog" if i % 2 else "cat"},{0.99 - 0.12 * i:.3f},"4 of 5, say",\n'
     for i, name in enumerate(FILES)
 )
 

@@ -304,7 +304,7 @@ def test_training_stays_on_the_gpu_and_never_waits(losses, name):
 
 
 def test_pretraining_stays_on_the_gpu(losses, monkeypatch):
-    monkeypatch.setattr(graph, "init_net", lambda seed, n_classes, channels: Net(n_classes, channels))
+    monkeypatch.setattr(graph, "init_net", lambda seed, *shape: Net(*shape))
     with torch.device("cuda"):
         encoder = graph.Encoder(0, BEST.pretraining.dimensions)
     monkeypatch.setattr(encoder, "to", lambda device: encoder)  # fake weights can't be moved in place
