@@ -269,7 +269,7 @@ def test_the_check_before_training_holds_for_any_frequency_of_the_classes(n_clas
     """The notebook's own cell, without test images: it asks how equal the probabilities are, not how the test images are."""
     cells = nbformat.read(FOLDER / "train.ipynb", as_version=4).cells
     (number,) = (i for i, cell in enumerate(cells) if "an untrained network knows nothing" in cell.source)
-    assert number < next(i for i, cell in enumerate(cells) if "training = fit(" in cell.source), "a run is not thrown away afterwards"
+    assert number < next(i for i, cell in enumerate(cells) if "training = fit(" in cell.source), "no run is thrown away"
     pixels = torch.zeros(200, 1, 28, 28)
     pixels[:, :, 8:20, 8:20] = torch.rand(200, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     images, task = SimpleNamespace(x=(pixels - pixels.mean()) / pixels.std()), SimpleNamespace(n_clusters=0)
