@@ -37,7 +37,6 @@ CODE = (
     "named",
     "packaged",
     "kana",
-    "kana",
 )
 KEPT_VERSIONS = 3  # of a folder that changes: a sweep that began with one of them may still read it
 

@@ -93,7 +93,7 @@ class Run:
     def settings(self) -> Recipe:
         """The recipe in full, as this run follows it."""
         info, recipe = self.info, recipes.get(self.recipe)
-        side = 1 if recipe == LINEAR else info.side  # features take the place of pixels
+        side = 1 if self.recipe == LINEAR.name else info.side  # features take the place of pixels
         recipe = recipe.for_images(info.background, side=side, uniform_prior=info.uniform_prior)
         if not self.smoke:
             return recipe.for_labels(self.n_labels)
