@@ -39,7 +39,6 @@ def stopping_at(epoch, monkeypatch):
     def drawn(history, weights):
         if history[-1]["epoch"] == epoch and not pressed:
             pressed.append(epoch)
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
             signal.raise_signal(signal.SIGINT)
         return draw(history, weights)
 
@@ -76,6 +75,27 @@ def test_stopped_training_resumes_from_its_last_checkpoint(whole, updates, monke
     result = watch.watch(RUN, tmp_path)
     assert torch.equal(weights(result.model), weights(whole.training.model))
     assert [row["epoch"] for row in result.history] == [1, 2]
+
+
+class Finalized:
+    """The stop button is pressed while Python removes one of these."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_press_that_python_drops_stops_after_the_epoch(updates, monkeypatch, tmp_path):
+    draw, before = watch.run_figures.loss_curves, signal.getsignal(signal.SIGINT)
+
+    def drawn(history, weights):
+        Finalized()
+        return draw(history, weights)
+
+    monkeypatch.setattr(watch.run_figures, "loss_curves", drawn)
+    stopped = watch.watch(RUN, tmp_path)
+    assert stopped.accuracy is None and [row["epoch"] for row in stopped.history] == [1]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_training_stopped_before_its_first_checkpoint_starts_again(updates, monkeypatch, tmp_path):

@@ -1,7 +1,11 @@
 """Training that a notebook shows while it runs; it can be stopped and resumed."""
 
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 from IPython.display import Markdown, display
@@ -68,7 +72,8 @@ def watch(run: Run, folder: Path) -> WatchResult:
     checkpoint = _checkpoint(run.check(), folder)
     panel = Panel(run, run.settings, _read(checkpoint, run.info.side)[1])
     try:
-        result, accuracy = _train(run, checkpoint, panel)
+        with interrupts_kept() as stop_if_pressed:
+            result, accuracy = _train(run, checkpoint, panel, stop_if_pressed)
     except KeyboardInterrupt:
         model, history = _read(checkpoint, run.info.side)
         panel.stopped(history)
@@ -78,14 +83,44 @@ def watch(run: Run, folder: Path) -> WatchResult:
     return WatchResult(result.model, result.history, accuracy)
 
 
-def _train(run: Run, checkpoint: Checkpoint, panel: Panel) -> tuple[train.TrainingResult, float]:
+@contextmanager
+def interrupts_kept() -> Iterator[Callable[[], None]]:
+    """A function that raises KeyboardInterrupt if the stop button was pressed before.
+
+    A press raises it at once, too; but where that happens in a finaliser or a callback of another library, Python drops it.
+    """
+    pressed: list[int] = []
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    def stop_if_pressed() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield stop_if_pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _train(
+    run: Run, checkpoint: Checkpoint, panel: Panel, stop_if_pressed: Callable[[], None]
+) -> tuple[train.TrainingResult, float]:
     """Trains, and evaluates on the test images."""
     panel.tell("reading the images")
     images, settings = data.load(run.data, files.DATA, run.side), run.settings
     neighbors = graph_cache.for_run(run, images, lambda event: panel.tell(text(event)))
     task = experiment.prepare(images, run.labeling, settings, neighbors)
     model = experiment.network(images, run.seed, training_device())
-    result = train.fit(model, task, settings, run.seed, panel.on_epoch, checkpoint)
+
+    def on_epoch(row: dict[str, float], epochs: int) -> None:
+        panel.on_epoch(row, epochs)
+        stop_if_pressed()
+
+    result = train.fit(model, task, settings, run.seed, on_epoch, checkpoint)
     panel.tell("evaluating on the test images")
     evaluation = train.evaluate(result.model, images.x_test, images.y_test, settings.tta_views, settings.tta_augment)
     return result, evaluation.accuracy
