@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, in .venv and data/.
 
-VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS FEATURES DATA SIDE DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH LAB TORCH PYTHON
+VARIABLES := LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS FEATURES PRECISION DATA SIDE DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH LAB TORCH PYTHON
 # Only what is given to make counts, as in `make sweep DATA=folder`: DATA or N can be in a shell for another reason. `make -e` takes it.
 FOUND := $(foreach v,$(VARIABLES),$(if $(filter environment,$(subst t o,t-o,$(origin $(v)))),$(v)))
 $(foreach v,$(FOUND),$(eval FOUND_$(v) := $$(value $(v))))
@@ -11,6 +11,7 @@ SEEDS   = 0
 WRONG_LABELS = 0
 CLUSTERS =
 FEATURES =
+PRECISION = auto
 DATA    = mnist
 SIDE    =
 DRAW    = random
@@ -44,7 +45,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Through the environment: a value with a quote in it then reaches the program, which says what is wrong with it.
-export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS FEATURES DATA SIDE DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH
+export LABELS RECIPES SEEDS WRONG_LABELS CLUSTERS FEATURES PRECISION DATA SIDE DRAW OUTPUTS JOBS DEVICE SCHEDULER SET N SINCE RUN IMAGES TARGET ONNX FROM APPLY A B WORTH
 
 # The code of this folder, read as UTF-8; nothing of another Python or another project.
 export PYTHONPATH := $(CURDIR)
@@ -74,15 +75,16 @@ help:  ## this list
 	@echo "    WRONG_LABELS=\"$$WRONG_LABELS\" (the fractions of labels to replace by other classes, to see what they cost)"
 	@echo "    CLUSTERS=$${CLUSTERS:-one a class} (with LABELS=0, which needs no label)"
 	@echo "    FEATURES=$$FEATURES (instead of our own: torchvision:mobilenet_v2, a file .onnx, or a table .npy, .csv, .parquet)"
+	@echo "    PRECISION=$$PRECISION (float32, bfloat16, or auto: the faster one here)"
 	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) SIDE=$${SIDE:-as it fits the images} DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
 
 setup: $(READY)  ## make .venv and fetch MNIST; TORCH=cpu takes PyTorch's smaller build without CUDA
 
 sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results page; finished runs are kept
-	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --label-noise "$$WRONG_LABELS" --clusters "$$CLUSTERS" --features "$$FEATURES" --outputs "$$OUTPUTS"
+	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --label-noise "$$WRONG_LABELS" --clusters "$$CLUSTERS" --features "$$FEATURES" --precision "$$PRECISION" --outputs "$$OUTPUTS"
 
 results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
-	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --side "$$SIDE" --draw "$$DRAW" --set "$$SET"
+	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --side "$$SIDE" --precision "$$PRECISION" --draw "$$DRAW" --set "$$SET"
 
 label-next: $(READY)  ## select the N images to label next, and say what they are worth: outputs/label_next.csv and .png
 	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --side "$$SIDE" --outputs "$$OUTPUTS" --run "$$RUN" --worth "$$WORTH" --features "$$FEATURES"

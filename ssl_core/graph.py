@@ -93,7 +93,8 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], 
     """
     model = Encoder(settings.seed, settings.dimensions, *x.shape[1:3]).to(x.device)
     generator = torch.Generator(x.device).manual_seed(settings.seed)
-    optimizers = Optimizers(model, settings.learning_rate, settings.muon_rate)
+    model.net.precision = settings.precision
+    optimizers = Optimizers(model, settings.learning_rate, settings.muon_rate, getattr(torch, settings.precision))
     batches = FullBatches(len(x), min(settings.batch, len(x)), generator)
     for step in range(1, settings.steps + 1):
         images = x[next(batches)]

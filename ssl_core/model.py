@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .datasets import SIDE
 
 NETWORKS = ("report", "strided")  # the report's, of images of SIDE × SIDE pixels; the one for larger images
+PRECISIONS = ("float32", "bfloat16")  # of the network's products; its weights are float32 with either
 N_HIDDEN = 300
 N_PARAMETERS = 231_854  # with ten classes and grey images
 EVALUATION_BATCH = 100  # images in one forward pass without gradient: they fit into the cache; the number changes no result
@@ -18,7 +19,8 @@ class Net(nn.Module):
     """Three 3×3 convolutions and two linear layers; no padding, normalisation or dropout (the report, section Model).
 
     `forward` takes images (N, channels, side, side) and returns `(logits (N, n_classes), features (N, 576))`. The features are
-    the flattened, non-negative output of the last convolution: what the clustering loss measures distances between.
+    the flattened, non-negative output of the last convolution: what the clustering loss measures distances between. With the
+    `precision` bfloat16 all layers compute in it (torch.autocast); weights and results are float32.
 
     Of images larger than the report's, the first convolution takes larger steps, `strided`: the other layers then see about as
     much as the report's do, and the cost grows little. There are 576 features or more, 1024 of 64 × 64 pixels.
@@ -26,7 +28,7 @@ class Net(nn.Module):
 
     def __init__(self, n_classes: int = 10, channels: int = 1, side: int = SIDE):
         super().__init__()
-        self.side = side
+        self.side, self.precision = side, PRECISIONS[0]
         stride, padding = first_step(side)
         self.conv1 = nn.Conv2d(channels, 32, 2 * stride + 1, stride, padding)
         self.conv2 = nn.Conv2d(32, 64, 3)
@@ -42,6 +44,13 @@ class Net(nn.Module):
         return self.conv1.weight.device
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.precision == PRECISIONS[0]:
+            return self._layers(x)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            logits, features = self._layers(x)
+        return logits.float(), features.float()
+
+    def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # The report applies ReLU, then pools; relu(max_pool(x)) is the same function and touches a quarter of the memory.
         x = F.relu(max_pool(self.conv1(x)))
         x = F.relu(max_pool(self.conv2(x)))

@@ -13,14 +13,14 @@ class Optimizers:
     Adam alone.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, muon_rate: float):
+    def __init__(self, model: nn.Module, learning_rate: float, muon_rate: float, precision: torch.dtype = torch.float32):
         *_, last = (name for name, weight in model.named_parameters() if weight.ndim > 1)
         hidden: list[Tensor] = []
         others: list[Tensor] = []
         for name, weight in model.named_parameters():
             (hidden if muon_rate and weight.ndim > 1 and name != last else others).append(weight)
         adam = torch.optim.Adam(others, fused=True)
-        self.rates = {adam: learning_rate} | ({Muon(hidden, muon_rate): muon_rate} if hidden else {})
+        self.rates = {adam: learning_rate} | ({Muon(hidden, muon_rate, precision=precision): muon_rate} if hidden else {})
 
     def state_dict(self) -> dict:
         return {type(optimizer).__name__: optimizer.state_dict() for optimizer in self.rates}
@@ -45,11 +45,13 @@ class Muon(torch.optim.Optimizer):
     Gradients of a hidden layer are dominated by a few directions. Replacing their singular values by ones lets the rare
     directions learn as fast as the common ones. A weight (n_out, …) counts as the matrix (n_out, everything else), which is
     why this is not `torch.optim.Muon`: that one takes no convolution. `lr` is the size of a step in spectral norm, times
-    sqrt(n_out / n_in) for a matrix taller than wide. Biases and the last layer are for another optimiser.
+    sqrt(n_out / n_in) for a matrix taller than wide. Biases and the last layer are for another optimiser. Matrices are made
+    orthogonal in `precision`, for which Jordan et al. take bfloat16; momentum and weights have their own.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95):
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, precision: torch.dtype = torch.float32):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        self.precision = precision
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # takes no closure
@@ -59,7 +61,7 @@ class Muon(torch.optim.Optimizer):
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 ahead = weight.grad.lerp(average, group["momentum"]).flatten(1)
                 taller = max(1, ahead.shape[0] / ahead.shape[1]) ** 0.5
-                weight.add_(orthogonal(ahead).view(weight.shape), alpha=-group["lr"] * taller)
+                weight.add_(orthogonal(ahead.to(self.precision)).to(weight.dtype).view(weight.shape), alpha=-group["lr"] * taller)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

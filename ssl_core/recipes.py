@@ -12,7 +12,7 @@ from .augment import Augment
 from .data import BACKGROUND
 from .datasets import SIDE
 from .datasets.checks import check_seed, check_types, require
-from .model import NETWORKS, network_for
+from .model import NETWORKS, PRECISIONS, network_for
 
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
@@ -36,6 +36,7 @@ class Pretraining:
     neighbors: int = 10  # of an image in the graph
     seed: int = 0  # the graph is the same for all seeds of a run
     gradients: float = 0.0  # weight of histograms of gradients beside the features that are learned
+    precision: str = PRECISIONS[0]  # of the network's products while features are learned
 
     def __post_init__(self):
         check_types(self)
@@ -46,6 +47,7 @@ class Pretraining:
         require(0 < self.learning_rate <= 100, self, "learning_rate", "above 0, to 100")
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
         require(0 <= self.gradients <= 100, self, "gradients", "0 to 100")
+        require(self.precision in PRECISIONS, self, "precision", f"one of {', '.join(PRECISIONS)}")
         check_seed(self.seed)
 
 
@@ -83,6 +85,7 @@ class Recipe:
     graph_constrained: float = 0.0  # fraction of all steps, warm-up included, in which candidates constrain the teacher
     base: str | None = None  # of an ablation: the recipe that it varies
     network: str = "report"  # one of model.NETWORKS: that of images of 28 × 28 pixels, or that of larger ones
+    precision: str = PRECISIONS[0]  # of the network's products; weights, averages, optimisers' states and losses are float32
 
     def __post_init__(self):
         check_types(self)
@@ -101,6 +104,7 @@ class Recipe:
         require(0 <= self.muon_rate <= 100, self, "muon_rate", "0 to 100")
         require(not self.check_labels or self.pretraining is not None, self, "check_labels", "False without pretraining")
         require(self.network in NETWORKS, self, "network", f"one of {', '.join(NETWORKS)}")
+        require(self.precision in PRECISIONS, self, "precision", f"one of {', '.join(PRECISIONS)}")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
@@ -146,6 +150,13 @@ class Recipe:
         if side != SIDE and self.name == PUBLISHED.name:
             printed = f"recipe={self.name!r} has the report's network, printed for images of {SIDE} × {SIDE} pixels"
             raise ValueError(f"side={side}: must be {SIDE}: {printed}; recipe='corrected' takes larger ones")
+
+    def in_precision(self, precision: str) -> "Recipe":
+        """This recipe, and its graph's pretraining, computed in that precision; `published` stays as printed, `linear` too."""
+        if self.name in (PUBLISHED.name, LINEAR.name):
+            return self
+        pretraining = self.pretraining and replace(self.pretraining, precision=precision)
+        return replace(self, precision=precision, pretraining=pretraining)
 
     def for_labels(self, n_labels: int) -> "Recipe":
         """This recipe with the epochs for `n_labels`: also a network that is trained without a fold of them gets as many."""

@@ -187,7 +187,8 @@ class Training:
     def __init__(self, model: Net, task: Task, recipe: Recipe, seed: int):
         self.model, self.task, self.recipe = model, task, recipe
         self.generator = torch.Generator(model.device).manual_seed(seed)
-        self.optimizers = Optimizers(model, recipe.learning_rate, recipe.muon_rate)
+        model.precision = recipe.precision
+        self.optimizers = Optimizers(model, recipe.learning_rate, recipe.muon_rate, getattr(torch, recipe.precision))
         self.teacher = Teacher(model, recipe, None if recipe.uniform_prior else task.class_prior)
         sizes = len(task.x_l), len(task.x_u)
         self.batches = IndexBatches(*sizes, recipe, self.generator)

@@ -523,7 +523,7 @@ def test_check_labels_matches_the_files_of_a_folder(place, tmp_path, digits, cap
 def test_runs_with_and_without_features_are_not_mixed():
     rows = [(recipe, features) for recipe in ("supervised", "best", "linear") for features in ("", "a-00000000", "b-00000000")]
     table = pd.DataFrame(rows, columns=["recipe", "features"]).assign(data="mnist", draw="random", n_labels=50, n_test=9)
-    table = table.assign(label_noise=0.0, fold=0, side=0, current=True)
+    table = table.assign(label_noise=0.0, fold=0, side=0, precision="auto", current=True)
     table = table[(table["recipe"] == "best") | ((table["recipe"] == "supervised") == (table["features"] == ""))]
 
     def shown(features, **more):

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ssl_core.datasets import check_name
 
 from ..runs import files, records
 from ..runs.notebook import FOLDER, RESULTS, Execution, parameter_names
-from ..runs.spec import current_draw, side_of
+from ..runs.spec import AUTO, current_draw, side_of
 from . import html
 
 PAGES = ("results", "label_studies", "ablation")  # the notebooks that read a folder of results
@@ -22,20 +23,18 @@ def build(
     draw: str = "random",
     notebook: Path = RESULTS,
     settings: Mapping[str, float] = MappingProxyType({}),
-    *,
-    side: int = 0,
-    features: str = "",
+    **asked: Any,
 ) -> None:
     """Writes `results.csv` into `outputs`, the executed notebook beside it, and the notebook as a page.
 
     LookupError if no run is finished. The table has every finished run; the notebook and the page show those of
-    one data set, one `side` of its images and one way to draw the labels, with these `features` from elsewhere. `settings` are
+    one data set and one way to draw the labels, `asked` for by side, features from elsewhere and precision. `settings` are
     other parameters of the notebook, prices for one. Of a folder that has no runs, but a `results.csv` that tells of some, the
     page shows these.
     """
     run_records = records.read_all(outputs)
     results = records.results(outputs, run_records)
-    if records.comparable(results, data, draw, side=side, features=features).empty:
+    if records.comparable(results, data, draw, **asked).empty:
         raise LookupError(records.nothing_to_show(results, data, draw, outputs))
     if run_records:
         records.write_table(outputs / "results.csv", results)
@@ -43,8 +42,8 @@ def build(
         print(f"no run is in {outputs}: the page is of the table alone that is there")
     executed = outputs / notebook.name
     parameters: dict[str, object] = {"outputs": str(outputs), "data": data, "draw": draw}
-    parameters |= ({"side": side} if side else {}) | ({"features": features} if features else {})
-    Execution(notebook, executed, {**parameters, **settings}).run()
+    known = parameter_names(notebook)  # a page of studies has what they ask for
+    Execution(notebook, executed, {**parameters, **settings, **{name: asked[name] for name in asked if name in known}}).run()
     page = executed.with_suffix(".html")
     files.write_atomically(page, html.as_page(executed))
     print(f"{len(results)} run{'s' * (len(results) != 1)} in {outputs / 'results.csv'}; the page is {page}")
@@ -52,7 +51,8 @@ def build(
 
 def read_settings(text: str, notebook: Path) -> dict[str, float]:
     """`name=number` pairs, separated by blanks; ValueError for a name that the notebook does not have, or no number."""
-    names = [name for name in parameter_names(notebook) if name not in ("outputs", "data", "draw", "side", "features")]
+    asked = ("outputs", "data", "draw", "side", "features", "precision")
+    names = [name for name in parameter_names(notebook) if name not in asked]
     settings = {}
     for pair in text.split():
         name, _, value = pair.partition("=")
@@ -73,6 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draw", default="random", help="how the labelled images were selected")
     parser.add_argument("--side", default="", help="the side of its images in pixels, of runs for which one was asked for")
     parser.add_argument("--features", default="", help="features from elsewhere, as a run's folder names them")
+    parser.add_argument("--precision", default=AUTO, help="precision that was asked for: auto, float32 or bfloat16")
     parser.add_argument("--notebook", default="results", help="the page's notebook: results, label_studies or ablation")
     parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
 
@@ -85,4 +86,5 @@ def command(args: argparse.Namespace) -> None:
     data = files.located(args.data)
     check_name(data)
     draw, side = current_draw(args.draw), side_of(data, args.side)
-    build(files.outputs(args.outputs), data, draw, notebook, settings, side=side, features=args.features)
+    asked = {"side": side, "features": args.features, "precision": args.precision}
+    build(files.outputs(args.outputs), data, draw, notebook, settings, **asked)

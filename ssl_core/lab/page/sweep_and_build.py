@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from ..runs import executors, files, records
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
-from ..runs.spec import DEVICES, Run, check_device, current_draw, side_of
+from ..runs.spec import AUTO, DEVICES, Run, check_device, current_draw, side_of
 from ..runs.sweep import LABELS, at_side, cores, fitting, lock, make_grid, number, recipe_names, sweep
 from ..studies import registry, run_figures
 from ..tools import clusters
@@ -42,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", default="0", help="fifths of the labels, 1 to 5, to hold back; 0: none")
     parser.add_argument("--clusters", default="", help="with 0 labels: how many clusters (default: one a class, or by the graph)")
     parser.add_argument("--features", default="", help="from elsewhere: torchvision:NAME, timm:NAME, an ONNX file or a table")
+    parser.add_argument("--precision", default=AUTO, help="of the network's products: float32, bfloat16, or auto: what is faster")
     parser.add_argument("--smoke", action="store_true", help="a few steps a run, to see that everything works")
     parser.add_argument("--study", nargs="+", default=[], metavar="NAME", help="run the grids of these studies instead")
     configure_machine(parser)
@@ -70,8 +72,8 @@ def command(args: argparse.Namespace) -> None:
         show_clusters(grid, outputs)
         info = describe(data, side=side, for_training=False)
         if data in DATA_SETS or not info.problem:  # without test images a page has nothing to say
-            features = max(run.features for run in grid)
-            build_pages(outputs, notebooks, data, current_draw(args.draw), side=side, features=features)
+            asked = {"side": side, "features": max(run.features for run in grid), "precision": args.precision}
+            build_pages(outputs, notebooks, data, current_draw(args.draw), **asked)
 
     run_grid(grid, args, then)
 
@@ -79,6 +81,8 @@ def command(args: argparse.Namespace) -> None:
 def _side(args: argparse.Namespace, data: str) -> int:
     """The side of the images that the options ask for; ValueError if it is none, or if nothing asked for can be trained at it."""
     side = side_of(data, args.side)
+    if args.study and args.precision != AUTO:
+        raise ValueError(f"precision={args.precision!r}: must be {AUTO} with --study")
     if side and args.study:
         raise ValueError(f"side={side}: must be that of the data set with --study")
     if side:
@@ -103,7 +107,8 @@ def _grid(args: argparse.Namespace, data: str, side: int) -> list[Run]:
     """The runs that the options ask for."""
     labels = fitting(data, side) if args.labels == LABELS else args.labels
     n_clusters = number(args.clusters) if args.clusters else 0
-    common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters, "side": side}
+    common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
+    common |= {"side": side, "precision": args.precision}
     axes = labels, args.recipes, args.seeds, args.label_noise, args.folds
     if args.features.strip():
         make_grid(*axes, **common, features=kept.NOT_YET)  # says what else is wrong before features are read
@@ -169,10 +174,10 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str, *, side: int = 0, features: str = "") -> None:
+def build_pages(outputs: Path, notebooks: list[str], data: str, draw: str, **asked: Any) -> None:
     """Builds the page of each notebook."""
     for notebook in notebooks:
-        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb", side=side, features=features)
+        build.build(outputs, data, draw, FOLDER / f"{notebook}.ipynb", **asked)
 
 
 def check_usable(name: str, outputs: Path, side: int = 0, *, for_training: bool = True) -> None:

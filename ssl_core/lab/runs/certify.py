@@ -84,7 +84,8 @@ from ssl_core.lab.runs.spec import Run
 
 torch.set_num_threads(1)
 for name, parameters in json.loads(sys.argv[1]).items():
-    run = Run(**parameters, smoke=True)
+    exact = {"precision": "float32"} if hasattr(Run, "precision") else {}  # which all code has
+    run = Run(**parameters, **exact, smoke=True)
     images = data.load(run.data, files.DATA)
     neighbors = graph_cache.for_run(run, images, lambda event: None, device="cpu")
     task, result = experiment.run(images, run.labeling, run.settings, neighbors)

@@ -14,10 +14,11 @@ from pathlib import Path
 from threading import Lock
 
 from ssl_core.datasets.checks import Dataclass
+from ssl_core.model import PRECISIONS
 from ssl_core.recipes import Pretraining, Recipe
 
 from . import files
-from .spec import DRAWS_ON_DISK, Run
+from .spec import AUTO, DRAWS_ON_DISK, Run
 
 CERTIFIED = Path(__file__).with_name("certified.json")
 PARSER = Lock()  # Python 3.11 counts the parser's recursion for all threads together: two at once can raise SystemError
@@ -43,9 +44,13 @@ FORMER_NAMES = {
 def fingerprint(run: Run, settings: Recipe | None = None, pretraining: Pretraining | None = None) -> str:
     """Changes if and only if the parameters, the recipe, the images or the code that makes the numbers change.
 
-    With other `settings`, or another `pretraining` of the graph, than the run's own, that of the same run with these.
+    With other `settings`, or another `pretraining` of the graph, than the run's own, that of the same run with these. Where the
+    machine chooses the precision it is no part: the record tells it.
     """
     told, settings, pretraining = ("name", "summary", "base"), settings or run.settings, pretraining or run.pretraining
+    if run.precision == AUTO:
+        settings = settings.in_precision(PRECISIONS[0])
+        pretraining = pretraining and replace(pretraining, precision=PRECISIONS[0])
     recipe = {name: value for name, value in non_default(settings).items() if name not in told}
     parts = [non_default(run), recipe, run.info.checksum, code_digest()]
     if pretraining and pretraining != settings.pretraining:  # the graph decides which images are labelled

@@ -31,20 +31,23 @@ from ..features import kept
 from . import files
 from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprints
 from .progress import EVENTS
-from .spec import DRAWS_ON_DISK, FORMER_DRAWS, Run
+from .spec import AUTO, DRAWS_ON_DISK, FORMER_DRAWS, Run
 
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last
 IMAGES = "images.safetensors"  # of a run with a folder of images, beside FILES: what it keeps of them
 CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 # That identify a row of the table:
-PARAMETERS = ("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters", "side", "features")
+PARAMETERS = (
+    *("data", "recipe", "n_labels", "seed", "draw", "label_noise", "fold", "n_clusters", "side", "features", "precision"),
+)
 IMAGE_FIELDS = ("classes", "mean", "std", "inverted", "scale", "checksum", "side")  # of DataSetInfo, to read new images by
 COLUMNS = (
     *("data", "recipe", "n_labels", "seed", "accuracy", "nll", "seconds"),
     *("draw", "label_noise", "fold", "held_out", "missing_classes", "n_test", "current", "fingerprint"),
-    *("n_clusters", "ari", "nmi", "side", "features"),
+    *("n_clusters", "ari", "nmi", "side", "features", "precision"),
 )
-LATER = {"n_clusters": 0, "ari": math.nan, "nmi": math.nan, "side": 0, "features": ""}  # columns that earlier tables lack
+# Columns that earlier tables lack:
+LATER = {"n_clusters": 0, "ari": math.nan, "nmi": math.nan, "side": 0, "features": "", "precision": AUTO}
 IN_CSV = {"label_noise": "wrong_labels"}  # results.csv keeps its column names
 
 
@@ -93,8 +96,8 @@ class Record:
     @property
     def row(self) -> dict[str, Any]:
         """The record as a row of the table."""
-        defaults = {"draw": "random", "label_noise": 0.0, "fold": 0, "n_clusters": 0, "side": 0, "features": ""}
-        row = defaults | {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
+        row = {"draw": "random", "label_noise": 0.0, "fold": 0} | LATER
+        row |= {name: self.parameters[name] for name in PARAMETERS if name in self.parameters}
         row |= {"held_out": self.held_out["accuracy"] if self.held_out else float("nan")}
         row |= {"missing_classes": len(self.missing_classes), "n_test": self.n_test}
         row |= {name: self.clustering[name] if self.clustering else float("nan") for name in ("ari", "nmi")}
@@ -361,25 +364,28 @@ def comparable(
     side: int = 0,
     variants: bool = False,
     features: str = "",
+    precision: str = AUTO,
 ) -> pd.DataFrame:
     """The rows of runs that may be compared: current ones, of one data set, one `side` of its images, one draw, these recipes.
 
     Without `variants` only those trained on all labels as drawn; with, also those of label noise and of withheld folds. Runs
     without labels are never among them: their accuracy means something else; see `clustered`. Runs that use features from
-    elsewhere are among them if it is these `features`.
+    elsewhere are among them if it is these `features`. `precision` is what was asked for; `published` always has its own.
     """
     rows = (results["data"] == data) & (results["draw"] == draw) & results["recipe"].isin(list(names)) & (results["n_labels"] > 0)
     plain_recipes = [name for name in names if not recipes.get(name).pretraining] if draw != "typical" else []
     rows &= (results["features"] == features) | ((results["features"] == "") & results["recipe"].isin(plain_recipes))
-    rows &= results["side"] == side
+    rows &= (results["side"] == side) & ((results["precision"] == precision) | (results["recipe"] == recipes.PUBLISHED.name))
     plain = (results["label_noise"] == 0) & (results["fold"] == 0)
     return results[rows & (plain | variants) & results["current"].astype(bool)]
 
 
-def clustered(results: pd.DataFrame, data: str = "mnist", side: int = 0, features: str = "") -> pd.DataFrame:
+def clustered(
+    results: pd.DataFrame, data: str = "mnist", *, side: int = 0, features: str = "", precision: str = AUTO
+) -> pd.DataFrame:
     """The rows of current runs without labels of one data set, one `side` of its images, that have test images."""
     rows = (results["data"] == data) & (results["n_labels"] == 0) & (results["n_test"] > 0)
-    rows &= (results["side"] == side) & (results["features"] == features)
+    rows &= (results["side"] == side) & (results["features"] == features) & (results["precision"] == precision)
     return results[rows & results["current"].astype(bool)]
 
 

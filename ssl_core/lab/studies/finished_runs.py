@@ -20,7 +20,7 @@ def run_list(results: Results) -> str:
     lines = [f"{line} {cell} |" for line, cell in zip(lines, ("notebook", "---"), strict=True)] if linked else lines
     for row in pd.concat([results.runs, results.clustered]).sort_values(["n_labels", "recipe", "seed"]).itertuples():
         line = f"| {row.n_labels} | {row.recipe} | {row.seed} | {100 * row.accuracy:.2f} % | {row.seconds:.0f} |"
-        more = {"n_clusters": row.n_clusters, "side": row.side, "features": row.features}
+        more = {"n_clusters": row.n_clusters, "side": row.side, "features": row.features, "precision": row.precision}
         run = Run(row.n_labels, row.recipe, row.seed, row.data, row.draw, **more)
         lines.append(f"{line} [as it ran]({run}/train.ipynb) |" if linked else line)
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from ssl_core.datasets import describe
 
 from ..runs import files, records
 from ..runs.records import Record
-from ..runs.spec import current_draw
+from ..runs.spec import AUTO, current_draw
 from . import words
 
 NO_RECORDS = "Only the summary table of these runs is available; per-image predictions are not."
@@ -49,21 +50,29 @@ class Results:
     outputs: Path | None = None  # the folder of the runs
     side: int = 0  # of the images, that was asked for
     features: str = ""  # from elsewhere; runs that use none are comparable with those that do
+    precision: str = AUTO  # that was asked for
 
     @classmethod
-    def read(cls, outputs: Path, data: str = "mnist", draw: str = "random", *, side: int = 0, features: str = "") -> "Results":
-        """The finished runs below `outputs`; LookupError if none of today's code has this data set and selection."""
+    def read(cls, outputs: Path, data: str = "mnist", draw: str = "random", **asked: Any) -> "Results":
+        """The finished runs below `outputs`, `asked` for by side, features and precision.
+
+        LookupError if none of today's code has this data set and selection.
+        """
         draw, found = current_draw(draw), records.read_all(outputs)
-        results = cls(records.results(outputs, found), data, draw, found, outputs, side, features)
+        results = cls(records.results(outputs, found), data, draw, found, outputs, **asked)
         if results.runs.empty and results.clustered.empty:
-            wanted = f"data={data!r}, draw={draw!r}" + (f", side={side!r}" if side else "")
+            wanted = ", ".join(f"{name}={value!r}" for name, value in {"data": data, "draw": draw, **asked}.items() if value)
             raise LookupError(f"outputs={str(outputs)!r}: no finished run there of {wanted}; `make sweep` makes them")
         return results
 
     def select(self, names: Collection[str] = recipes.RECIPES, draw: str = "", *, variants: bool = False) -> pd.DataFrame:
         """The comparable runs of the recipes `names`, of another `draw` on request; see records.comparable."""
-        draw, side, features = draw or self.draw, self.side, self.features
-        return records.comparable(self.every, self.data, draw, names, side=side, variants=variants, features=features)
+        return records.comparable(self.every, self.data, draw or self.draw, names, variants=variants, **self.asked)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for beside data and draw."""
+        return {"side": self.side, "features": self.features, "precision": self.precision}
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -73,12 +82,12 @@ class Results:
     @cached_property
     def clustered(self) -> pd.DataFrame:
         """The runs without labels, whose accuracy is that of the best naming of clusters: a measure of its own."""
-        return records.clustered(self.every, self.data, self.side, self.features)
+        return records.clustered(self.every, self.data, **self.asked)
 
     @cached_property
     def records(self) -> list[Record]:
         """The records of `runs`."""
-        return records.select(list(self.all_records), self.data, self.draw, side=self.side, features=self.features)
+        return records.select(list(self.all_records), self.data, self.draw, **self.asked)
 
     @cached_property
     def left_out(self) -> int:

@@ -19,6 +19,7 @@ from ssl_core.datasets import DataSetInfo, scan, store, tables
 from ssl_core.datasets.pixels import FORMATS, background, read_frame
 
 from ..runs import files, graph_cache
+from ..runs.spec import adapted
 
 MOST_NEIGHBORS = 10
 LARGE, SMALL = 800, 160  # pixels of the longer side of a picture, at most
@@ -176,7 +177,7 @@ def _kept_index(info: DataSetInfo) -> Tensor | None:
 
 def pretraining_of(info: DataSetInfo) -> recipes.Pretraining:
     """The settings of the graph of these images."""
-    pretraining = recipes.BEST.for_images(info.background, side=info.side).pretraining
+    pretraining = adapted(recipes.BEST, info).pretraining
     assert pretraining is not None  # of this recipe
     return pretraining
 

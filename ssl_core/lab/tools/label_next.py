@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_core import clusters, data, graph, next_label, recipes, train
+from ssl_core import clusters, data, graph, next_label, train
 from ssl_core.data import Images
 from ssl_core.datasets import DataSetInfo, check_name, describe, tables
 from ssl_core.datasets.checks import check_seed, check_whole
@@ -26,6 +26,7 @@ from ..runs import files, graph_cache, sweep
 from ..runs.spec import side_of
 from ..studies import run_figures
 from . import label_advice, trained
+from .label_images import pretraining_of
 
 OURS = {  # what stands in the other columns if nobody typed there; spreadsheets may write 12,0 for 12
     "stands_for": r"\d+([.,]0*)?",
@@ -278,9 +279,7 @@ def command(args: argparse.Namespace) -> None:
     info = describe(name, files.DATA, side, for_training=False)
     _check_left(n, len(images.names) - len(labels.labeled) - len(labels.passed), info)
     p = probabilities(files.expanded("RUN", args.run), images, labels.classes) if args.run.strip() else None
-    recipe = recipes.BEST.for_images(info.background, side=info.side, uniform_prior=info.uniform_prior)
-    assert recipe.pretraining is not None  # of this recipe
-    neighbors = graph_cache.load(images.images, recipe.pretraining, features=kept.prepare(args.features, name))
+    neighbors = graph_cache.load(images.images, pretraining_of(info), features=kept.prepare(args.features, name))
     for sentence in advice(neighbors, labels, n, price, uniform_prior=info.uniform_prior):
         print(f"label-next: {sentence}", flush=True)
     rows = select(images, neighbors, n, seed, labels, p, uniform_prior=info.uniform_prior)

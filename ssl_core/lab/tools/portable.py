@@ -1,12 +1,13 @@
 """The network of a finished run as ONNX, for programs without PyTorch: the file says itself how it must be fed."""
 
+import copy
 import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ssl_core.model import network_for
+from ssl_core.model import PRECISIONS, network_for
 
 from ..runs import files
 from .trained import Trained
@@ -30,7 +31,8 @@ class Portable(nn.Module):
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.model, self.inverted = trained.model, trained.inverted
+        self.model, self.inverted = copy.copy(trained.model), trained.inverted
+        self.model.precision = PRECISIONS[0]
         self.register_buffer("mean", torch.tensor(trained.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(trained.std)[:, None, None])
 

@@ -19,6 +19,7 @@ from ssl_core import data, datasets, experiment, graph
 from ssl_core.datasets import DataSetInfo, decoding, tables
 from ssl_core.datasets.pixels import FORMATS, UnreadableImage
 from ssl_core.datasets.tables import counted
+from ssl_core.model import PRECISIONS
 
 from ..runs import files, graph_cache, records, sweep
 from ..runs.progress import to_go
@@ -78,7 +79,7 @@ def _side(trained: Trained) -> int:
 
 def _own(trained: Trained, side: int, skipped: Sequence[tuple[str, str]]) -> tuple[NewImages, list[str]]:
     """As `unlabeled`, for a run whose data set has not changed; `far` by the graph, if its recipe has one."""
-    run = Run(**{**trained.parameters, "side": side})
+    run = Run(**{**trained.parameters, "side": side, "precision": trained.recipe.get("precision", PRECISIONS[0])})
     images = data.load(run.data, files.DATA, run.side)
     neighbors = graph_cache.for_run(run, images)
     task = experiment.prepare(images, run.labeling, run.settings, neighbors)

@@ -17,11 +17,12 @@ from ssl_core.augment import Augment
 from ssl_core.datasets import SIDE
 from ssl_core.datasets.pixels import grey
 from ssl_core.familiarity import MOST
-from ssl_core.model import Net
+from ssl_core.model import PRECISIONS, Net
 from ssl_core.recipes import LINEAR
 
 from ..runs import files, records
 from ..runs.records import Record
+from ..runs.spec import computes_bfloat16
 
 OUTDATED = "an earlier version made it, without what this needs: remove it and train it again"
 
@@ -99,6 +100,8 @@ def _trained(record: Record, path: Path) -> Trained:
     info, augment, predictions = record.images, record.recipe["tta_augment"], load_file(path / "predictions.safetensors")
     model = Net(len(info["classes"]), len(info["mean"]), info.get("side", SIDE)).to(memory_format=torch.channels_last)
     model.load_state_dict(load_file(path / "model.safetensors"))
+    if record.recipe.get("precision") == PRECISIONS[1] and computes_bfloat16():
+        model.precision = PRECISIONS[1]
     return Trained(
         parameters=record.parameters,
         fingerprint=record.fingerprint,

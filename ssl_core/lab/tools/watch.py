@@ -70,12 +70,12 @@ def watch(run: Run, folder: Path) -> WatchResult:
     Checkpoints lie below `folder`. A watched run is not recorded among the results.
     """
     checkpoint = _checkpoint(run.check(), folder)
-    panel = Panel(run, run.settings, _read(checkpoint, run.info.side)[1])
+    panel = Panel(run, run.settings, _read(checkpoint, run)[1])
     try:
         with interrupts_kept() as stop_if_pressed:
             result, accuracy = _train(run, checkpoint, panel, stop_if_pressed)
     except KeyboardInterrupt:
-        model, history = _read(checkpoint, run.info.side)
+        model, history = _read(checkpoint, run)
         panel.stopped(history)
         return WatchResult(model, history, None)
     checkpoint.path.unlink()
@@ -127,18 +127,20 @@ def _train(
 
 
 def _checkpoint(run: Run, folder: Path) -> Checkpoint:
-    """The checkpoint of the run below `folder`; it is valid for the same code, threads and kind of device."""
+    """The checkpoint of the run below `folder`; it is valid for the same code, threads, kind of device and precision."""
     path = folder / f"{run}" / records.CHECKPOINT
     path.parent.mkdir(parents=True, exist_ok=True)
-    return Checkpoint(path, f"{fingerprint(run)}, {torch.get_num_threads()} threads, {training_device().type}")
+    kind = f"{torch.get_num_threads()} threads, {training_device().type}, {run.settings.precision}"
+    return Checkpoint(path, f"{fingerprint(run)}, {kind}")
 
 
-def _read(checkpoint: Checkpoint, side: int) -> tuple[Net | None, History]:
+def _read(checkpoint: Checkpoint, run: Run) -> tuple[Net | None, History]:
     """The averaged model of a checkpoint, and its history; None and [] if there is none."""
     if (state := checkpoint.read()) is None:
         return None, []
     weights = state["teacher"]["model"]
     channels, n_classes = weights["conv1.weight"].shape[1], len(weights["linear2.bias"])
-    model = Net(n_classes, channels, side)
+    model = Net(n_classes, channels, run.info.side)
+    model.precision = run.settings.precision
     model.load_state_dict(weights)
     return model.requires_grad_(False), state["history"]
