@@ -65,7 +65,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels duplicates lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors own-labels trust reference bench certify clean
+.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels duplicates lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors frontier own-labels trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -150,6 +150,9 @@ label-strategies: $(READY)  ## measure selections of labels against the field's 
 label-errors: $(READY)  ## measure which wrong labels ours and others' methods find (pip install '.[study]'; days on two cores, resumes)
 	@$(COMMAND) label-errors $${JOBS:+--jobs "$$JOBS"}
 
+frontier: $(READY)  ## measure how much accuracy each second of `best` buys, on held-out training images (an hour, resumes)
+	@$(COMMAND) frontier $${JOBS:+--jobs "$$JOBS"}
+
 own-labels: $(READY)  ## check MNIST's own 70,000 labels by networks that did not see them (10 minutes)
 	@$(COMMAND) own-labels
 
@@ -158,8 +161,8 @@ trust: label-studies  ## the former name of label-studies
 reference: $(READY)  ## make everything that the pages show, and renew outputs/reference (8 hours on two cores)
 	@$(COMMAND) reference --outputs "$$OUTPUTS" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 
-bench: $(READY)  ## measure speed, beside what the machine can do: outputs/bench.json (20 minutes; nothing else may run)
-	@$(COMMAND) bench --outputs "$$OUTPUTS"
+bench: $(READY)  ## measure speed, beside what the machine can do and the version SINCE=commit: outputs/bench.json (20 minutes; nothing else may run)
+	@$(COMMAND) bench --since "$$SINCE" --outputs "$$OUTPUTS"
 
 certify: $(READY)  ## keep runs finished by the code of SINCE=commit, if no probe shows a changed number
 	@$(COMMAND) certify --since "$$SINCE"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,25 +25,31 @@ import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_core import recipes, report_loop, train
+from ssl_core import experiment, graph, recipes, report_loop, train
 from ssl_core.data import Task, load, split
 from ssl_core.datasets import fetch
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores
-from ssl_core.model import init_net
+from ssl_core.model import PRECISIONS, init_net
 
 from .. import LabError
 from ..page import reference
 from ..runs import files, graph_cache, notebook, records
+from ..runs.certify import code_of
+from ..runs.spec import Run, best_precision
 from ..studies import speed
 
 RATIOS = {
-    "throughput_ratio": "images per second in training, relative to the report's loop as printed",
-    "arithmetic_efficiency": "operations per second in training, relative to those of a large matrix product",
+    "throughput_ratio": "images per second in training by `best`, relative to the report's loop as printed",
+    "arithmetic_efficiency": "operations per second of `best` in float32, relative to those of a large matrix product",
+    "arithmetic_efficiency_bfloat16": "the same, both in bfloat16",
     "sweep_overhead": "time of a sweep, relative to that of its training alone",
     "scaling": "runs per hour with one job per core, relative to those of one job",
 }
+PRECISE, ROUGH = PRECISIONS
 TRAINED = ("published", "supervised", "best")  # the recipes that are measured
+# The same in the precision that `auto` does not choose, and the matrix products in either; where there is bfloat16.
+BOTH = (f"supervised {PRECISE}", f"best {PRECISE}", f"multiply {ROUGH}") if best_precision() == ROUGH else ()
 N_LABELS = 6000  # where the report's loop is measured
 STEPS = 30  # of a measurement: an epoch of the report at 6000 labels
 SIZE = 2048  # rows and columns of the large matrix product
@@ -53,10 +60,11 @@ Work = tuple[Callable[[], object], int]  # a function that is timed, and the ima
 
 
 def training(name: str, n_labels: int = N_LABELS) -> Work:
-    """STEPS steps of a recipe, ready to run, and the number of images that pass through the network."""
+    """STEPS steps of a recipe, `best` or `best float32`, ready to run, and the number of images that pass through the network."""
     images = load("mnist", files.DATA)
     parts = split(images.y, n_labels, 0)
-    recipe = recipes.get(name)
+    name, _, precision = name.partition(" ")
+    recipe = recipes.get(name).in_precision(precision or best_precision())
     recipe = replace(recipe, epochs=1, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and STEPS)
     # Which classes are candidates does not change the cost.
     candidates = F.one_hot(images.y[parts.unlabeled], 10).bool() if recipe.pretraining else None
@@ -65,9 +73,9 @@ def training(name: str, n_labels: int = N_LABELS) -> Work:
     return lambda: train.fit(init_net(0), task, recipe, 0), recipe.images_for(n_labels, len(task.x_u))
 
 
-def multiplication() -> Work:
-    """Ten large matrix products, and their operations."""
-    matrix = torch.randn(SIZE, SIZE)
+def multiplication(precision: str) -> Work:
+    """Ten large matrix products in that precision, and their operations."""
+    matrix = torch.randn(SIZE, SIZE, dtype=getattr(torch, precision))
 
     def multiply() -> None:
         for _ in range(10):
@@ -77,9 +85,12 @@ def multiplication() -> Work:
 
 
 def prepared(name: str) -> Work:
-    """The work called `name`: `multiply`, `printed` (the report's loop), or a recipe. It has run once: that is slower."""
-    if name == "multiply":
-        work = multiplication()
+    """The work called `name`: `multiply`, `printed` (the report's loop), or a recipe. It has run once: that is slower.
+
+    Of products and recipes the precision may follow, as in `multiply bfloat16`.
+    """
+    if name.startswith("multiply"):
+        work = multiplication(name.partition(" ")[2] or PRECISE)
     elif name == "printed":
         work = report_loop.printed_epoch(files.DATA, N_LABELS), 3 * report_loop.BATCH * STEPS
     else:
@@ -112,6 +123,24 @@ def kernels(run: Callable[[], object], most: int = 5) -> list[tuple[str, float]]
     return [(name, seconds / total) for name, seconds in sorted(times, key=lambda pair: -pair[1])[:most]]
 
 
+def seconds_to_99(n_labels: int = 50) -> dict[str, float | None]:
+    """The seconds of one core from the raw images of MNIST to 99 % of the test images by `best`: of the graph, and of training.
+
+    Training counts until the first snapshot of that accuracy, None if none has it; evaluation does not count.
+    """
+    start, images = time.perf_counter(), load("mnist", files.DATA)
+    run = Run(n_labels, "best", 0, draw="class-balanced")
+    assert run.pretraining is not None  # of this recipe
+    neighbors = graph.build(images.x, run.pretraining)
+    task = experiment.prepare(images, run.labeling, run.settings, neighbors)
+    until = time.perf_counter() - start
+    training = train.fit(experiment.network(images, run.seed), task, run.settings, run.seed)
+    seconds = {row["epoch"]: row["seconds"] for row in training.history}
+    good = (e for e, model in training.snapshots.items() if train.evaluate(model, images.x_test, images.y_test).accuracy >= 0.99)
+    first = next(good, None)
+    return {"graph": until, "training": None if first is None else seconds[first]}
+
+
 def serve() -> None:
     """A worker: reads tasks, one per line, and answers each with a line of JSON."""
     works: dict[str, Work] = {}
@@ -122,6 +151,9 @@ def serve() -> None:
     }
     for line in sys.stdin:
         verb, _, name = line.strip().partition(" ")
+        if verb == "seconds_to_99":
+            print(json.dumps(seconds_to_99()), flush=True)
+            continue
         if name not in works:
             works[name] = prepared(name)
         print(json.dumps(measures[verb](works[name])), flush=True)
@@ -130,12 +162,15 @@ def serve() -> None:
 class Workers:
     """Processes that measure at the same time; to be used in a `with` statement, which ends them."""
 
-    def __init__(self, n: int, threads: int, environment: Mapping[str, str]):
+    def __init__(self, n: int, threads: int, environment: Mapping[str, str], project: Path = files.ROOT):
         command = [sys.executable, "-m", "ssl_core.lab", "bench", "--worker"]
         environment = os.environ | environment | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        environment |= {"PYTHONPATH": str(project)}  # also of an earlier version
         environment["KINETO_LOG_LEVEL"] = "6"  # the profiler else reports an error where there is no GPU
         pipe = subprocess.PIPE
-        self.processes = [subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) for _ in range(n)]
+        self.processes = [
+            subprocess.Popen(command, env=environment, cwd=project, stdin=pipe, stdout=pipe, text=True) for _ in range(n)
+        ]
 
     def __enter__(self) -> "Workers":
         return self
@@ -161,27 +196,38 @@ class Workers:
 # --- what the measurements say
 
 
-def measure_loop(repeats: int) -> dict:
-    """The three ratios of the training loop, with the samples whose medians they are."""
+def measure_loop(repeats: int, before: Path | None = None) -> dict:
+    """The ratios of the training loop, with the samples whose medians they are; and the rates of the version in `before`."""
     with ExitStack() as stack:
         # As printed: one process, all cores, and the system's memory allocation as it is.
         printed = stack.enter_context(Workers(1, cores(), {}))
         ours = stack.enter_context(Workers(cores(), 1, notebook.KEEP_MEMORY))
-        for name in ("multiply", *TRAINED):
+        former = stack.enter_context(Workers(cores(), 1, notebook.KEEP_MEMORY, before)) if before else None
+        for name in ("multiply", *TRAINED, *BOTH):
             ours.rate(name)  # prepares it
+        if former:
+            former.rate("best")
         printed.rate("printed")
         per_image = {name: ours.ask(f"operations {name}", 1)[0] / training(name)[1] for name in TRAINED}
-        samples = sample(printed, ours, repeats)
+        samples = sample(printed, ours, former, repeats)
+        to_99 = ours.ask("seconds_to_99", 1)[0]
         profiled = ours.ask("profile best", 1)[0]
 
     def ratio(above: str, below: str, factor: float = 1.0) -> float:
         return median(factor * a / b for a, b in zip(samples[above], samples[below], strict=True))
 
-    efficiency = {name: ratio(name, "multiply", per_image[name]) for name in TRAINED}
+    exact = {name: f"{name} {PRECISE}" if f"{name} {PRECISE}" in BOTH else name for name in TRAINED}
+    efficiency = {name: ratio(exact[name], "multiply", per_image[name]) for name in TRAINED}
+    rough = {"arithmetic_efficiency_bfloat16": ratio("best", f"multiply {ROUGH}", per_image["best"])} if BOTH else {}
+    since = {f"{name} over before": ratio(name, f"{name} before") for name in TRAINED} if before else {}
     return {
-        "throughput_ratio": ratio("published", "printed"),
+        "throughput_ratio": ratio("best", "printed"),
+        "throughput_ratio_by_recipe": {name: ratio(name, "printed") for name in TRAINED},
         "arithmetic_efficiency": efficiency["best"],
+        **rough,
         "scaling": ratio("best", "one job"),
+        "seconds_to_99": to_99,
+        "since": since,
         "arithmetic_efficiency_by_recipe": efficiency,
         "operations_per_image": per_image,
         "rates": {name: median(values) for name, values in samples.items()},
@@ -190,17 +236,19 @@ def measure_loop(repeats: int) -> dict:
     }
 
 
-def sample(printed: Workers, ours: Workers, repeats: int) -> dict[str, list[float]]:
+def sample(printed: Workers, ours: Workers, former: Workers | None, repeats: int) -> dict[str, list[float]]:
     """The rates of `repeats` rounds. In a round, all that is compared takes turns."""
-    samples: dict[str, list[float]] = {name: [] for name in ("printed", "multiply", "one job", *TRAINED)}
+    samples: dict[str, list[float]] = defaultdict(list)
     for repeat in range(repeats):
         print(f"bench · training loop, round {repeat + 1}/{repeats}", flush=True)
         samples["printed"].append(printed.rate("printed"))
-        samples["multiply"].append(ours.rate("multiply"))
         samples["one job"].append(ours.rate("best", 1))
-        for name in TRAINED:
+        for name in ("multiply", *TRAINED, *BOTH):
             samples[name].append(ours.rate(name))
-    return samples
+        for name in TRAINED:
+            if former:
+                samples[f"{name} before"].append(former.rate(name))
+    return dict(samples)
 
 
 def measure_sweep(outputs: Path, arguments: list[str]) -> dict:
@@ -287,13 +335,21 @@ def table(measured: Mapping) -> str:
 def sentences(measured: Mapping) -> str:
     """The machine and the figures that are not ratios, as a list in Markdown."""
     m, rates = measured["machine"], measured["rates"]
+    products = f"{rates['multiply'] / 1e9:.0f} GFLOP/s"
+    if f"multiply {ROUGH}" in rates:
+        products += f" in float32, {rates[f'multiply {ROUGH}'] / 1e9:.0f} in bfloat16"
     lines = [
         f"{m['cores']} cores of {m['processor']} ({m['instructions']}), {m['memory_gib']} GiB, torch {m['torch']}",
         f"images per second: `published` {rates['published']:.0f} (the report's loop as printed: {rates['printed']:.0f}), "
         f"`supervised` {rates['supervised']:.0f}, `best` {rates['best']:.0f}; "
-        f"matrix product: {rates['multiply'] / 1e9:.0f} GFLOP/s",
+        f"matrix product: {products}",
         "kernels with most time: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in measured["profile"]),
     ]
+    if reached := measured.get("seconds_to_99"):
+        there = "is never there" if reached["training"] is None else f"{reached['graph'] + reached['training']:.0f} s"
+        lines.append(f"one core, raw images to 99 % with 50 labels: {there}, {reached['graph']:.0f} s of it for the graph")
+    if since := measured.get("since"):
+        lines.append("images per second, ratios: " + ", ".join(f"{name} {value:.2f}" for name, value in since.items()))
     if "sweep" in measured:
         lines.append(_sweep_sentence(measured["sweep"]))
     for recipe, reached in measured.get("seconds_to", {}).items():
@@ -315,6 +371,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=7, help="samples of each rate; the median counts")
     parser.add_argument("--sweep", default="", help="arguments of the sweep that is timed; empty: the default sweep")
     parser.add_argument("--skip-sweep", action="store_true", help="the training loop only")
+    parser.add_argument("--since", default="HEAD", help="a commit whose speed is measured in turns with today's; HEAD: none")
     parser.add_argument("--outputs", default="outputs", help="where the result goes, from the project's root")
     parser.add_argument("--reference", action="store_true", help="also renew outputs/reference and its table")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -327,7 +384,11 @@ def command(args: argparse.Namespace) -> None:
     check_whole("REPEATS", args.repeats)
     outputs = files.writable("OUTPUTS", files.outputs(args.outputs))
     fetch("mnist", files.DATA)
-    measured = {"machine": machine()} | measure_loop(args.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        before = None
+        if args.since != "HEAD":
+            code_of(args.since, before := Path(folder))
+        measured = {"machine": machine()} | measure_loop(args.repeats, before)
     if not args.skip_sweep:
         with tempfile.TemporaryDirectory(dir=outputs) as folder:
             measured |= measure_sweep(Path(folder), args.sweep.split())
