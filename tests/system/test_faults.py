@@ -47,10 +47,12 @@ def family(sweep):
     """A running process of the sweep, of each kind."""
     processes = {"sweep": psutil.Process(sweep.pid)}
     with contextlib.suppress(psutil.NoSuchProcess):
-        for worker in processes["sweep"].children():
-            processes["worker"] = worker
-            for kernel in worker.children():
-                processes["kernel"] = kernel
+        for server in processes["sweep"].children():
+            processes["server"] = server
+            for worker in server.children():
+                processes["worker"] = worker
+                for kernel in worker.children():
+                    processes["kernel"] = kernel
     return processes
 
 

@@ -236,7 +236,7 @@ def test_unwritable_files_fail_one_run(tmp_path):
         (("--labels", " "), "sweep: LABELS=' ': must be one value or more, separated by blanks"),
         (
             ("--recipes", "best bset"),
-            "sweep: recipe='bset': must be one of published, supervised, corrected, best, linear, or of recipes.ABLATIONS",
+            "sweep: recipe='bset': must be one of published, supervised, corrected, best, quick, linear, or of recipes.ABLATIONS",
         ),
         (("--seeds=-1",), "sweep: seed=-1: must be a whole number from 0 to 4294967295"),
         (("--seeds", "1.5"), "sweep: seed='1.5': must be a whole number from 0 to 4294967295"),

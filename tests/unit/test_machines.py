@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from ssl_core.datasets import DataError, fetch, machine
 from ssl_core.lab.__main__ import main
-from ssl_core.lab.runs import executors, files, gpu, graph_cache, notebook, spec, sweep
+from ssl_core.lab.runs import executors, files, gpu, graph_cache, notebook, spec, sweep, warm
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.tools import bench
 from ssl_core.recipes import BEST
@@ -406,6 +406,7 @@ def test_killed_kernel_is_told_with_the_way_out(tmp_path):
 
 
 def test_killed_process_is_told_and_not_its_last_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(warm, "AVAILABLE", False)  # as where none is forked
     monkeypatch.setattr(notebook.sys, "executable", str(tmp_path / "python"))
     (tmp_path / "python").write_text("#!/bin/sh\necho epoch 3/10\nkill -9 $$\n")
     (tmp_path / "python").chmod(0o755)

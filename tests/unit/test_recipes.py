@@ -111,6 +111,6 @@ def test_recipes_are_found_by_name():
     for bad in ("bset", "", None, 3):
         with pytest.raises(
             ValueError,
-            match=r"^recipe=.*must be one of published, supervised, corrected, best, linear, or of recipes\.ABLATIONS$",
+            match=r"^recipe=.*must be one of published, supervised, corrected, best, quick, linear, or of recipes\.ABLATIONS$",
         ):
             recipes.get(bad)

@@ -6,15 +6,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ssl_core.datasets.checks import check_whole
 
 from .. import LabError
 from ..features import kept
-from . import files
+from . import files, warm
 from .progress import EVENTS, new_events
 from .spec import Run, check_device
 
@@ -28,6 +28,7 @@ NOT_PASSED_ON = (
     *("OMP_", "GOMP_", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_", "ATEN_CPU_CAPABILITY", "DNNL_", "ONEDNN_"),
 )
 PASSED_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+DONE = "done"
 KILLED = "its kernel was killed or crashed, most often for want of memory: with JOBS=1 each run has most"
 
 
@@ -84,7 +85,7 @@ class Execution:
     ):
         self.arguments = [str(notebook.absolute()), str(executed.absolute()), json.dumps(dict(parameters))]
         self.events, self.tell = executed.parent / EVENTS, tell or (lambda event: None)
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | warm.Process | None = None
         self.stopped = False
 
     def run(self, **environment: str) -> None:
@@ -94,41 +95,48 @@ class Execution:
 
     def _run(self, environment: dict[str, str]) -> None:
         # The pipe of the answer is apart from what the notebook prints.
-        answer, channel = os.pipe()
-        command = [sys.executable, "-c", "from ssl_core.lab.runs.notebook import main; main()", *self.arguments, str(channel)]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[channel],
-            text=True,
-            errors="replace",
-            env=environment,
-            cwd=files.ROOT,  # a user's folder may hold a matplotlibrc, or a file called random.py
-        )
-        assert self.process.stdout is not None  # a pipe
-        os.close(channel)
+        (output, out), (answer, channel) = os.pipe(), os.pipe()
+        with open(output, errors="replace") as lines, open(answer) as answers:
+            try:
+                self.process = (warm.start if warm.AVAILABLE else start)(self.arguments, environment, out, channel)
+            except OSError as error:
+                raise NotebookFailed(str(error)) from None
+            finally:
+                os.close(out)
+                os.close(channel)
+            self._follow(lines, answers)
+
+    def _follow(self, lines: TextIO, answers: TextIO) -> None:
+        assert self.process is not None  # that has started
         if self.stopped:  # while it was starting
             self.process.terminate()
         last, position = "", 0
-        for line in self.process.stdout:
+        for line in lines:
             last = line.strip() or last
             events, position = new_events(self.events, position)
             for event in events:
                 self.tell(event)
-        status = self.process.wait()
-        with open(answer) as file:
-            error = file.read()
-        if status == -9 or error.startswith("DeadKernelError"):
+        if (error := answers.read()) == DONE:
+            self.process.wait()
+            return
+        if (self.process.wait() in (-9, None) and not error) or error.startswith("DeadKernelError"):
             raise NotebookFailed(KILLED)
-        if error or status:
-            raise NotebookFailed(error or last[:300] or f"its process ended with status {status} and printed nothing")
+        raise NotebookFailed(error or last[:300] or "its process ended and printed nothing")
 
     def stop(self) -> None:
         """Ends the process; its kernel notices that its parent is gone and ends too."""
         self.stopped = True
-        if self.process and self.process.poll() is None:
+        if self.process:
             self.process.terminate()
+
+
+def start(arguments: Sequence[str], environment: Mapping[str, str], out: int, channel: int) -> subprocess.Popen:
+    """As warm.start, a process that begins from nothing: seconds later."""
+    program = "import sys; from ssl_core.lab.runs.notebook import execute; execute(*sys.argv[1:4], int(sys.argv[4]))"
+    command = [sys.executable, "-c", program, *arguments, str(channel)]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.STDOUT}
+    # Not in the user's folder, which may hold a matplotlibrc, or a file called random.py.
+    return subprocess.Popen(command, pass_fds=[channel], env=environment, cwd=files.ROOT, **streams)  # type: ignore[call-overload]
 
 
 def child_environment(settings: str) -> dict[str, str]:
@@ -143,9 +151,8 @@ def child_environment(settings: str) -> dict[str, str]:
     return kept | own | {"PYTHONPATH": path, "PYTHONUTF8": "1", "MATPLOTLIBRC": os.devnull}
 
 
-def main() -> None:
-    """Executes a notebook: the program of the process. What its cells print is printed; an error is written to the channel."""
-    notebook, executed, parameters, channel = sys.argv[1:]
+def execute(notebook: str, executed: str, parameters: str, channel: int) -> None:
+    """Executes a notebook: the program of the process. What its cells print is printed; DONE or an error go to the channel."""
     # nbformat's JSON validator builds a grammar of web addresses when it is imported: two seconds, and nothing here asks for it
     # (python-jsonschema, issue 1428). It does without if there is no such module.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
@@ -156,6 +163,7 @@ def main() -> None:
     from .kernels import OwnKernelManager
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    answer = DONE
     try:
         papermill.execute_notebook(
             notebook,
@@ -166,11 +174,9 @@ def main() -> None:
             progress_bar=False,
             log_output=True,
         )
+    except papermill.PapermillExecutionError as error:
+        answer = f"{error.ename}: {error.evalue}"
     except Exception as error:
-        if isinstance(error, papermill.PapermillExecutionError):
-            message = f"{error.ename}: {error.evalue}"
-        else:
-            message = f"{type(error).__name__}: {error}"
-        with open(int(channel), "w") as file:
-            file.write(" ".join(message.split())[:300])
-        sys.exit(1)
+        answer = f"{type(error).__name__}: {error}"
+    with open(channel, "w") as file:
+        file.write(" ".join(answer.split())[:300])

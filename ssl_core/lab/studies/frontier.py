@@ -25,11 +25,11 @@ from .style import new_figure
 
 SETS = ("mnist", "fashion-mnist")
 STEPS = (100, 300, 600, 1500)  # of the pretraining
-EPOCHS = (10, 20, 50)  # of training
+EPOCHS = (10, 20, 30, 50)  # of training
 SEEDS = (0, 1, 2)
 N_LABELS = 50  # equally many of each class
 COLORS = dict(zip(STEPS, ("#E69F00", "#009E73", "#0072B2", "#D55E00"), strict=True))
-MARKERS = dict(zip(EPOCHS, "v^o", strict=True))
+MARKERS = dict(zip(EPOCHS, "v^so", strict=True))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 STYLE = {
     "best": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "supervised": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
+    "quick": {"color": "#56B4E9", "marker": "P", "linestyle": "--"},
     "corrected": {"color": "#009E73", "marker": "^", "linestyle": "-."},
     "linear": {"color": "#CC79A7", "marker": "X", "linestyle": "-."},
     "published": {"color": "#D55E00", "marker": "v", "linestyle": ":"},

@@ -260,7 +260,7 @@ def measure_sweep(outputs: Path, arguments: list[str]) -> dict:
     process = psutil.Popen([sys.executable, "-m", "ssl_core.lab", "sweep", "--outputs", str(outputs), *arguments])
     peaks = {"sweep": 0, "run": 0}
     while process.poll() is None:
-        of_runs = [tree_memory(child) for child in process.children()]
+        of_runs = [tree_memory(run) for server in process.children() for run in server.children()]
         peaks = {"sweep": max(peaks["sweep"], tree_memory(process)), "run": max([peaks["run"], *of_runs])}
         time.sleep(0.5)
     if process.returncode:
