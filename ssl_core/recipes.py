@@ -276,7 +276,7 @@ BEST = replace(
     graph_constrained=0.4,
 )
 
-# For whoever waits: where the frontier of accuracy over seconds turns, see lab/studies/frontier.py.
+# For whoever waits: where the frontier of accuracy over seconds turns; `make frontier` measures it.
 QUICK = replace(
     BEST,
     name="quick",

@@ -101,10 +101,9 @@ def prepared(name: str) -> Work:
 
 def rate(work: Work) -> float:
     """Images, or operations, per second."""
-    run, amount = work
     start = time.perf_counter()
-    run()
-    return amount / (time.perf_counter() - start)
+    work[0]()
+    return work[1] / (time.perf_counter() - start)
 
 
 def operations(run: Callable[[], object]) -> int:
@@ -335,9 +334,8 @@ def table(measured: Mapping) -> str:
 def sentences(measured: Mapping) -> str:
     """The machine and the figures that are not ratios, as a list in Markdown."""
     m, rates = measured["machine"], measured["rates"]
-    products = f"{rates['multiply'] / 1e9:.0f} GFLOP/s"
-    if f"multiply {ROUGH}" in rates:
-        products += f" in float32, {rates[f'multiply {ROUGH}'] / 1e9:.0f} in bfloat16"
+    kinds = [(PRECISE, "multiply"), (ROUGH, f"multiply {ROUGH}")]
+    products = ", ".join(f"{rates[name] / 1e9:.0f} GFLOP/s in {kind}" for kind, name in kinds if name in rates)
     lines = [
         f"{m['cores']} cores of {m['processor']} ({m['instructions']}), {m['memory_gib']} GiB, torch {m['torch']}",
         f"images per second: `published` {rates['published']:.0f} (the report's loop as printed: {rates['printed']:.0f}), "
