@@ -94,3 +94,18 @@ def test_precision_that_is_none_or_not_there_is_refused(monkeypatch):
     assert replace(RUN, precision="float32").check()
     with pytest.raises(ValueError, match=r"^precision='bfloat16': must be auto or float32 on this processor"):
         replace(RUN, precision="bfloat16").check()
+
+
+@pytest.mark.slow
+def test_sweep_in_a_precision_has_its_own_folder_and_page(tmp_path, capsys):
+    from ssl_core.lab.__main__ import main
+
+    options = ["--data", "digits", "--labels", "60", "--recipes", "supervised published", "--smoke", "--outputs", str(tmp_path)]
+    main(["sweep", *options, "--precision", "float32"])
+    written = sorted(str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("run.json"))
+    assert written == ["digits/published/m60/seed0", "digits/supervised/m60-float32/seed0"]
+    assert (tmp_path / "results.html").exists() and "2 runs" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^sweep: precision='exact': must be one of auto, float32, bfloat16"):
+        main(["sweep", *options, "--precision", "exact"])
+    with pytest.raises(SystemExit, match=r"^sweep: precision='float32': must be auto with --study"):
+        main(["sweep", "--study", "ablation", "--precision", "float32", "--outputs", str(tmp_path)])
