@@ -253,7 +253,7 @@ SUPERVISED = Recipe(
 # class alive. Clustering: features learned without labels give each image neighbours; labels spread over these give it
 # candidate classes. Candidates first supply the targets alone, then constrain the teacher, then leave it free.
 DISTORTED = Augment(rotation=(-10, 10), scale=(0.9, 1.1), shear=(-6, 6), translate=(-2, 2), elastic=0.4)
-PRETRAINING = Pretraining(augment=replace(STRONG, overlay=9), steps=600, gradients=0.7)
+PRETRAINING = Pretraining(augment=replace(STRONG, overlay=9), gradients=0.7)
 BEST = replace(
     SUPERVISED,
     name="best",
@@ -280,7 +280,7 @@ BEST = replace(
 QUICK = replace(
     BEST,
     name="quick",
-    summary="`best` with half of its pretraining and three fifths of its training",
+    summary="`best` with a fifth of its pretraining and three fifths of its training",
     epochs=30,
     pretraining=replace(PRETRAINING, steps=300),
 )

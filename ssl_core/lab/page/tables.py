@@ -23,7 +23,6 @@ def _former(results: pd.DataFrame) -> str:
     runs = results[list(records.PARAMETERS)].to_dict("records")
     n = sum(not records.is_current(run, digest) for run, digest in zip(runs, results["fingerprint"], strict=True))
     before = (
-        "are of versions with 2.5 times as many steps of pretraining, most of them without histograms of gradients in the "
-        "graph's features, and some before `best` checked its labels"
+        "are of versions before histograms of gradients joined the graph's features, and some before `best` checked its labels"
     )
     return f"{n} of the {len(results)} runs {before}." if n else ""

@@ -65,15 +65,15 @@ def fingerprint(run: Run, settings: Recipe | None = None, pretraining: Pretraini
 
 
 def former_fingerprints(run: Run) -> Iterator[str]:
-    """The fingerprints of the run in earlier versions: features of the graph were learned in 1500 steps, of the earlier ones
-    without histograms of gradients. The earliest did not check labels: where all are right, it is almost the same run.
+    """The fingerprints of the run in the versions before histograms of gradients joined the graph's features.
+
+    The earlier one did not check labels: where all are right, it is almost the same run.
     """
-    if (today := run.pretraining) is None:
+    if (pretraining := run.pretraining) is None:
         return
-    longer = replace(today, steps=1500)
-    for pretraining in dict.fromkeys((longer, replace(longer, gradients=0.0))):
-        settings = replace(run.settings, pretraining=run.settings.pretraining and pretraining)
-        yield fingerprint(run, settings, pretraining)
+    pretraining, settings = replace(pretraining, gradients=0.0), run.settings
+    settings = replace(settings, pretraining=settings.pretraining and pretraining)
+    yield fingerprint(run, settings, pretraining)
     if settings.check_labels and not run.label_noise:
         yield fingerprint(run, replace(settings, check_labels=False), pretraining)
 

@@ -71,7 +71,7 @@ def load(
     info: DataSetInfo | None = None,
     features: str = "",
 ) -> Neighbors:
-    """The graph of the training images, from disk or, the first time, made: for MNIST in about 2 minutes of one core.
+    """The graph of the training images, from disk or, the first time, made: for MNIST in 2 to 4 minutes of one core.
 
     All runs have the same graph. A run that finds another one making it waits. `tell` is given the events of progress.
     `info` describes the images, where they are not just the training images of the data set of this name. With the name of
