@@ -71,7 +71,8 @@ def test_table_has_a_row_per_ratio():
 
 def test_the_reference_can_be_read():
     measured = json.loads((files.REFERENCE / "bench.json").read_text())
-    assert len(bench.table(measured).splitlines()) == 6 and "18 runs" in bench.sentences(measured)
+    assert len(bench.table(measured).splitlines()) == 2 + len(bench.RATIOS.keys() & measured.keys()) >= 6
+    assert "18 runs" in bench.sentences(measured)
 
 
 @pytest.mark.parametrize("name", ["published", "supervised", "best"])
