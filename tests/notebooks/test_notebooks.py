@@ -197,7 +197,7 @@ def test_nbval_notices_a_cell_that_fails(outputs):
         (
             {"n_lables": 1000},
             "ValueError: unknown notebook parameter n_lables: must be one of data, device, draw, features, fold, folder, "
-            "label_noise, n_clusters, n_labels, recipe",
+            "label_noise, n_clusters, n_labels, precision, recipe",
         ),
         ({"n_labels": -1}, "ValueError: n_labels=-1: must be a whole number from 0 to 60000"),
         ({"n_labels": 0, "recipe": "published"}, "ValueError: n_labels=0: must be 1 or more for recipe='published', which needs"),

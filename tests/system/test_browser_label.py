@@ -13,6 +13,7 @@ from test_browser_lab import Notebook, window
 from ssl_core import data, datasets, graph, recipes
 from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import graph_cache
+from ssl_core.lab.runs.spec import adapted
 
 N = 40  # images
 
@@ -27,7 +28,7 @@ def project(copy_project, images, tmp_path_factory):
         pixels = images.x[i, 0].mul(datasets.STD).add(datasets.MEAN).mul(255).round().byte()
         Image.fromarray(pixels.numpy()).save(folder / f"{i:02}.png")
     x, info = data.load(str(folder), project / "data").x, datasets.describe(str(folder), project / "data", for_training=False)
-    pretraining = recipes.BEST.for_images(info.background).pretraining
+    pretraining = adapted(recipes.BEST, info).pretraining
     target = graph_cache._path(info, pretraining, project / "data" / "graphs")
     target.parent.mkdir()
     graph_cache._write(target, Neighbors(*graph.neighbors(x.flatten(1), 10), x.flatten(1)))

@@ -169,6 +169,7 @@ def test_script_in_plain_onnxruntime_reads_images_as_predict_does(scans, tmp_pat
     odd_images(new := tmp_path)
     trained = trained_runs.load(run)
     object.__setattr__(trained, "scale", scale)
+    trained.model.precision = "float32"  # as every ONNX file is, whatever it was trained in
     export(trained, tmp_path / "model.onnx")
     paths = sorted(path for path in new.iterdir() if path.is_file() and path.suffix != ".onnx")
     monkeypatch.setattr(sys, "argv", ["read_with_onnx.py", str(tmp_path / "model.onnx"), *map(str, paths)])
