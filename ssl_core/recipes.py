@@ -276,7 +276,7 @@ BEST = replace(
     graph_constrained=0.4,
 )
 
-# For whoever waits: where the frontier of accuracy over seconds turns; `make frontier` measures it.
+# For whoever waits; `make frontier` measures what each second of it buys.
 QUICK = replace(
     BEST,
     name="quick",

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 from ssl_core.datasets.checks import check_whole
@@ -151,15 +152,23 @@ def child_environment(settings: str) -> dict[str, str]:
     return kept | own | {"PYTHONPATH": path, "PYTHONUTF8": "1", "MATPLOTLIBRC": os.devnull}
 
 
-def execute(notebook: str, executed: str, parameters: str, channel: int) -> None:
-    """Executes a notebook: the program of the process. What its cells print is printed; DONE or an error go to the channel."""
-    # nbformat's JSON validator builds a grammar of web addresses when it is imported: two seconds, and nothing here asks for it
-    # (python-jsonschema, issue 1428). It does without if there is no such module.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-    import logging
+def import_papermill() -> ModuleType:
+    """The module papermill, two seconds sooner.
 
+    nbformat's JSON validator builds a grammar of web addresses when it is imported, and nothing here asks for it
+    (python-jsonschema, issue 1428). It does without if there is no such module.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
 
+    return papermill
+
+
+def execute(notebook: str, executed: str, parameters: str, channel: int) -> None:
+    """Executes a notebook: the program of the process. What its cells print is printed; DONE or an error go to the channel."""
+    import logging
+
+    papermill = import_papermill()
     from .kernels import OwnKernelManager
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

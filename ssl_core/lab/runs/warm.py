@@ -24,8 +24,8 @@ from ssl_core.datasets.folder import PINNED
 from . import files
 
 AVAILABLE = sys.platform == "linux"  # elsewhere a process may not be forked once libraries of the system are in use
-# With what these use, all that the notebooks use.
-MODULES = ("papermill", "ipykernel.kernelapp", "ssl_core.lab.studies.registry", "ssl_core.lab.tools.clusters")
+# With what these use, and papermill, all that the notebooks use.
+MODULES = ("ipykernel.kernelapp", "ssl_core.lab.studies.registry", "ssl_core.lab.tools.clusters")
 # Variables that are read after the imports, and can differ from process to process.
 OWN = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", PINNED)
 END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -43,16 +43,13 @@ class Process:
             self.handle = os.pidfd_open(pid)
 
     def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def send_signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
             if self.handle >= 0:
-                signal.pidfd_send_signal(self.handle, number)
+                signal.pidfd_send_signal(self.handle, signal.SIGTERM)
 
     def wait(self) -> None:
         """To be called when its output has ended: no signal is sent any more."""
-        self.server.running -= 1
+        self.server.running.discard(self)
         if self.handle >= 0:
             os.close(self.handle)
             self.handle = -1
@@ -88,7 +85,7 @@ class Server:
 
     def __init__(self, environment: Mapping[str, str]):
         self.environment = dict(environment)
-        self.running = 0  # processes
+        self.running: set[Process] = set()  # threads add and discard at the same time
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = f"from ssl_core.lab.runs.warm import serve; serve({theirs.fileno()})"
         self.process = subprocess.Popen(
@@ -110,8 +107,10 @@ class Server:
             answer = self.requests.recv(100)
         except OSError:
             return None
-        self.running += bool(answer)
-        return Process(int(answer), self) if answer else None
+        if not answer:
+            return None
+        self.running.add(process := Process(int(answer), self))
+        return process
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Whether a process with these variables can be forked from it."""
@@ -147,7 +146,9 @@ def start(arguments: Sequence[str], environment: Mapping[str, str], out: int, ch
 def serve(requests: int) -> None:
     """The program of a server: forks for each request, until its parent is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries its children
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # see notebook.execute
+    from .notebook import import_papermill
+
+    import_papermill()
     for module in MODULES:
         import_module(module)
     gc.freeze()  # what is shared stays shared
@@ -169,7 +170,8 @@ def _execute(arguments: list[str], environment: dict[str, str], out: int, channe
     """The program of a process that executes a notebook."""
     from .notebook import execute
 
-    _become(environment)
+    _end_with_parent()
+    _have(environment)
     for stream in (1, 2):
         os.dup2(out, stream)
     os.close(out)
@@ -178,10 +180,14 @@ def _execute(arguments: list[str], environment: dict[str, str], out: int, channe
     _end_after(lambda: execute(notebook, executed, parameters, channel))
 
 
-def _become(environment: Mapping[str, str]) -> None:
-    """Ends from now on with its parent, and has its own variables."""
+def _end_with_parent() -> None:
+    """From now on this process ends when its parent does; it buries its own children."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
+
+
+def _have(environment: Mapping[str, str]) -> None:
+    """Replaces the variables of this process."""
     os.environ.clear()
     os.environ.update(environment)
 
@@ -211,7 +217,7 @@ class Waiting:
         pid = os.fork()
         if not pid:
             os.close(self.write)
-            _become(os.environ.copy())
+            _end_with_parent()
             with suppress(PermissionError):
                 os.setpgid(0, 0)  # signals to the kernel reach nobody else
             _end_after(lambda: _be_kernel(read))
@@ -235,8 +241,7 @@ def _be_kernel(read: int) -> None:
     if not told:
         return
     connection_file, environment = json.loads(told)
-    os.environ.clear()
-    os.environ.update(environment)
+    _have(environment)
     sys.path[:] = [folder for folder in sys.path if folder]
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
     app = IPKernelApp.instance()

@@ -1,5 +1,6 @@
 """How much accuracy does each second buy? `best` with shorter pretraining and shorter training, on held-out training images."""
 
+import argparse
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,8 +12,8 @@ from matplotlib.figure import Figure
 from ssl_core import data, experiment
 from ssl_core.data import Images
 from ssl_core.datasets import describe
+from ssl_core.graph import Neighbors
 from ssl_core.recipes import BEST, QUICK, Pretraining, Recipe
-from ssl_core.train import TrainingResult
 
 from ..runs import files, graph_cache
 from ..runs.fingerprint import fingerprint
@@ -65,7 +66,7 @@ def pool(name: str) -> Images:
 
 
 @lru_cache(maxsize=1)
-def neighbors(name: str, pretraining: Pretraining) -> graph_cache.Neighbors:
+def neighbors(name: str, pretraining: Pretraining) -> Neighbors:
     images, info = pool(name), describe(name)
     info = replace(info, checksum=f"{info.checksum}, the first {len(images.x)}")
     return graph_cache.load(images, pretraining, lambda event: None, info=info)
@@ -77,12 +78,12 @@ def measure(cell: Cell) -> dict[str, object]:
     assert settings.pretraining is not None  # of this recipe
     graph = neighbors(cell.data, settings.pretraining)
     _, result = experiment.run(images, cell.run.labeling, settings, graph)
-    row = {"accuracy": f"{result.trained.accuracy:.6f}", "graph": f"{graph.seconds:.1f}", "training": _seconds(result.training)}
+    row = {
+        "accuracy": f"{result.trained.accuracy:.6f}",
+        "graph": f"{graph.seconds:.1f}",
+        "training": f"{result.training.history[-1]['seconds']:.1f}",
+    }
     return vars(cell) | row | {"seconds": f"{time.monotonic() - start:.1f}", "key": key(cell)}
-
-
-def _seconds(training: TrainingResult) -> str:
-    return f"{training.history[-1]['seconds']:.1f}"
 
 
 def key(cell: Cell) -> str:
@@ -109,8 +110,8 @@ TABLE = CellTable(
 )
 
 
-def command(args: object) -> None:
-    TABLE.complete(args.jobs)  # type: ignore[attr-defined]  # of configure
+def command(args: argparse.Namespace) -> None:
+    TABLE.complete(args.jobs)
 
 
 def summarize(results: Results, measured: CellTable = TABLE) -> pd.DataFrame:
