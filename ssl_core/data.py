@@ -90,19 +90,32 @@ def load(name: str = "mnist", root: str | Path | None = None, side: int = 0) -> 
 def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Split:
     """The split of images with classes `y` (N,) into `n_labels` labelled and the others: a pure function of its arguments.
 
+    Both parts are in one random order of all images: which images are labelled decides what is trained, not how they were drawn.
+    For the rest see `drawn`.
+    """
+    labeled = torch.zeros(len(y), dtype=torch.bool)
+    labeled[drawn(y, n_labels, seed, draw, typical)] = True
+    order = torch.from_numpy(_order(len(y), seed))
+    return Split(labeled=order[labeled[order]], unlabeled=order[~labeled[order]])
+
+
+def drawn(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Tensor | None = None) -> Tensor:
+    """The indices (n_labels,) of the images to label, in the order in which they are drawn.
+
     Images without a class, −1, are never labelled. `random` draws uniformly, as the report does: with few labels a class may
     be missing. `class-balanced` draws equally many of each class, to within one. With either, and one seed, a smaller draw is
     the beginning of a larger one. `typical` takes the images with the indices `typical`, which selection.typical selected without
     labels. Raises ValueError for a bad argument.
     """
-    labels, without = torch.nonzero(y >= 0).flatten().numpy(), torch.nonzero(y < 0).flatten().numpy()
+    labels = torch.nonzero(y >= 0).flatten().numpy()
     check_n_labels(n_labels, len(labels))
     check_seed(seed)
     check_draw(draw)
     if (draw == "typical") != (typical is not None and len(typical) == n_labels):
         raise ValueError(f"typical={typical!r}: must be the indices of {n_labels} images for draw='typical', else None")
-    # Its own random stream: the draw does not depend on how training uses the same seed.
-    order = labels[np.random.default_rng([seed, 0]).permutation(len(labels))]
+    if typical is not None:
+        return typical
+    order = labels[_order(len(labels), seed)]
     if draw == "class-balanced":
         shuffled = y.numpy()[order]
         rank_in_class = np.empty(len(order), dtype=np.int64)
@@ -110,11 +123,12 @@ def split(y: Tensor, n_labels: int, seed: int, draw: str = "random", typical: Te
             members = np.flatnonzero(shuffled == c)
             rank_in_class[members] = np.arange(len(members))
         order = order[np.argsort(rank_in_class, kind="stable")]
-    if draw == "typical":
-        assert typical is not None  # checked above
-        order = np.concatenate([typical.numpy(), order[~np.isin(order, typical.numpy())]])
-    index = torch.from_numpy(np.concatenate([order, without]))
-    return Split(labeled=index[:n_labels], unlabeled=index[n_labels:])
+    return torch.from_numpy(order[:n_labels])
+
+
+def _order(n: int, seed: int) -> np.ndarray:
+    """A random order of `n` images, from a stream of its own: it does not depend on how training uses the same seed."""
+    return np.random.default_rng([seed, 0]).permutation(n)
 
 
 def withhold_fold(split: Split, fold: int) -> tuple[Split, Tensor]:

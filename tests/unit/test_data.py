@@ -39,8 +39,18 @@ def test_split_is_a_deterministic_partition(images, n, seed, draw):
 @given(n=sizes, more=sizes, seed=seeds, draw=draws)
 def test_smaller_draw_begins_a_larger_one(images, n, more, seed, draw):
     n, more = sorted((n, more))
-    small, large = (data.split(images.y, size, seed, draw).labeled for size in (n, more))
+    small, large = (data.drawn(images.y, size, seed, draw) for size in (n, more))
     assert torch.equal(small, large[:n])
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=sizes, seed=seeds, draw=draws)
+def test_split_depends_on_which_images_are_labeled_alone(images, n, seed, draw):
+    parts = data.split(images.y, n, seed, draw)
+    known = torch.full_like(images.y, -1)
+    known[parts.labeled] = images.y[parts.labeled]
+    again = data.split(known, n, seed)
+    assert torch.equal(parts.labeled, again.labeled) and torch.equal(parts.unlabeled, again.unlabeled)
 
 
 @settings(deadline=None, max_examples=30)
@@ -93,7 +103,7 @@ def test_full_batches_are_full_and_even(n, size, count):
 def test_typical_draw_labels_the_selection(images, n, seed):
     chosen = torch.randperm(60_000, generator=torch.Generator().manual_seed(seed))[:n]
     parts = data.split(images.y, n, seed, "typical", chosen)
-    assert torch.equal(parts.labeled, chosen)
+    assert torch.equal(parts.labeled.sort().values, chosen.sort().values)
     assert torch.equal(torch.cat([parts.labeled, parts.unlabeled]).sort().values, torch.arange(60_000))
 
 

@@ -41,11 +41,14 @@ FORMER_NAMES = {
 }
 
 
-def fingerprint(run: Run, settings: Recipe | None = None, pretraining: Pretraining | None = None) -> str:
+def fingerprint(
+    run: Run, settings: Recipe | None = None, pretraining: Pretraining | None = None, *, in_one_order: bool = True
+) -> str:
     """Changes if and only if the parameters, the recipe, the images or the code that makes the numbers change.
 
     With other `settings`, or another `pretraining` of the graph, than the run's own, that of the same run with these. Where the
     machine chooses the precision it is no part: the record tells it.
+    `in_one_order` is False of versions that put the images into one order, data.split, for the draw `random` alone.
     """
     told, settings, pretraining = ("name", "summary", "base"), settings or run.settings, pretraining or run.pretraining
     if run.precision == AUTO:
@@ -59,23 +62,27 @@ def fingerprint(run: Run, settings: Recipe | None = None, pretraining: Pretraini
         parts.append(code_digest(SELECTION_CODE))
     if settings.check_labels and run.n_labels:
         parts.append(code_digest(CHECK_CODE))
+    if in_one_order and (run.draw != "random" or not run.n_labels or run.info.n_labels < run.info.n_images):
+        parts.append("in one order")
     if run.features:
         parts.append(code_digest(FEATURES_CODE))
     return files.digest(parts)[:16]
 
 
 def former_fingerprints(run: Run) -> Iterator[str]:
-    """The fingerprints of the run in the versions before histograms of gradients joined the graph's features.
+    """The fingerprints of the run in earlier versions that the reference still has rows of.
 
-    The earlier one did not check labels: where all are right, it is almost the same run.
+    The latest of these put its images into another order, unless they were drawn at random. Before, no histograms of gradients
+    joined the graph's features; and before that, labels were not checked: where all are right, it is almost the same run.
     """
+    yield fingerprint(run, in_one_order=False)
     if (pretraining := run.pretraining) is None:
         return
     pretraining, settings = replace(pretraining, gradients=0.0), run.settings
     settings = replace(settings, pretraining=settings.pretraining and pretraining)
-    yield fingerprint(run, settings, pretraining)
+    yield fingerprint(run, settings, pretraining, in_one_order=False)
     if settings.check_labels and not run.label_noise:
-        yield fingerprint(run, replace(settings, check_labels=False), pretraining)
+        yield fingerprint(run, replace(settings, check_labels=False), pretraining, in_one_order=False)
 
 
 def non_default(value: Dataclass) -> dict[str, object]:

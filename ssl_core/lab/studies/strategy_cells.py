@@ -83,7 +83,7 @@ def selected(name: str, strategy: str, seed: int) -> Tensor:
     """The images (SIZES[-1],) that `strategy` selects in rounds, each in view of the labels of the rounds before."""
     images, neighbors, features = read_set(name)
     if strategy in ("random", "class-balanced"):
-        return data.split(images.y, SIZES[-1], seed, strategy).labeled
+        return data.drawn(images.y, SIZES[-1], seed, strategy)
     if strategy in OURS:
         return own_rounds(strategy, images, neighbors, seed, uniform_prior=describe(name).uniform_prior)
     pool = data.split(images.y, min(POOL, len(images.y)), seed).labeled  # begins with the images that `random` selects

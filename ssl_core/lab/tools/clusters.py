@@ -84,11 +84,12 @@ def write(place: Path) -> list[str]:
     run = Run(**trained.parameters)
     images = data.load(run.data, files.DATA, run.side)
     neighbors = graph_cache.for_run(run, images)
-    split = experiment.prepare(images, run.labeling, run.settings, neighbors).split
+    task = experiment.prepare(images, run.labeling, run.settings, neighbors)
     assert neighbors is not None  # of a run without labels
-    assert split is not None
+    assert task.split is not None
     cluster, file_names = train.probabilities(trained.model, images.x).argmax(dim=1), run.info.files or range(len(images.x))
-    examples = [str(file_names[i]) for i in split.labeled.tolist()]
+    standing = task.split.labeled[task.y_l.argsort()]  # the images that stand for the clusters, by number
+    examples = [str(file_names[i]) for i in standing.tolist()]
     path, said = place / NAMES, []
     if path.exists() and not _is_of(path, examples):
         said.append(
@@ -100,7 +101,7 @@ def write(place: Path) -> list[str]:
         rows = zip(range(len(examples)), [""] * len(examples), sizes, examples, strict=True)
         tables.write(path, COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
     names, notes = read_names(path, len(examples))
-    sheet(images, cluster, split.labeled, names).savefig(place / "clusters.png")
+    sheet(images, cluster, standing, names).savefig(place / "clusters.png")
     plane(neighbors.features, cluster, names).savefig(place / "map.png")
     return [*said, *notes, f"see clusters.png and map.png in {place}, and write names into {NAMES} there"]
 
