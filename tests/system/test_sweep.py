@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from ssl_core import progress
 from ssl_core.lab.__main__ import main
 from ssl_core.lab.page import build, reference, tables
-from ssl_core.lab.runs import executors, files, graph_cache, notebook, progress, records, sweep
+from ssl_core.lab.runs import executors, files, graph_cache, notebook, records, sweep
 from ssl_core.lab.runs.fingerprint import fingerprint
 from ssl_core.lab.runs.spec import Run
 from ssl_core.recipes import ABLATIONS

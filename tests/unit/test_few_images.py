@@ -275,7 +275,7 @@ def test_the_check_before_training_holds_for_any_frequency_of_the_classes(n_clas
     images, task = SimpleNamespace(x=(pixels - pixels.mean()) / pixels.std()), SimpleNamespace(n_clusters=0)
 
     def check(network):
-        spaces = {"learner": SimpleNamespace(network=lambda *_: network), "spec": SimpleNamespace(training_device=str)}
+        spaces = {"learner": SimpleNamespace(network=lambda *_: network), "training_device": str}
         spaces |= {"seen": images, "task": task, "names": range(n_classes)}
         exec(cells[number].source, spaces | {"torch": torch, "train": train, "seed": 0, "device": "cpu"})
 

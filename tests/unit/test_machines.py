@@ -25,9 +25,10 @@ from filelock import Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssl_core import device
 from ssl_core.datasets import DataError, fetch, machine
 from ssl_core.lab.__main__ import main
-from ssl_core.lab.runs import executors, files, gpu, graph_cache, notebook, spec, sweep, warm
+from ssl_core.lab.runs import executors, files, graph_cache, notebook, sweep, warm
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.tools import bench
 from ssl_core.recipes import BEST
@@ -462,8 +463,8 @@ def card(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
         monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_120", "compute_120"])
-        monkeypatch.setattr(gpu, "attempt", attempt)
-        spec.tell_cpu.cache_clear()
+        monkeypatch.setattr(device, "attempt", attempt)
+        device.tell_cpu.cache_clear()
 
     return make
 
@@ -478,12 +479,12 @@ def card(monkeypatch):
 )
 def test_gpu_that_cannot_be_used_is_passed_over_with_one_line(card, capsys, capability, fails, why):
     card(capability, fails)
-    assert spec.training_device("auto") == spec.training_device("auto") == torch.device("cpu")
+    assert device.training_device("auto") == device.training_device("auto") == torch.device("cpu")
     told = capsys.readouterr().out
     assert re.match(rf"device='auto': the CPU is used: {why}.*\n$", told) and told.count("\n") == 1
     with pytest.raises(ValueError, match=rf"^device='cuda': must be a GPU that PyTorch can use: {why}"):
-        spec.training_device("cuda")
-    assert spec.training_device("cpu") == torch.device("cpu")
+        device.training_device("cuda")
+    assert device.training_device("cpu") == torch.device("cpu")
 
 
 def test_unserved_gpu_is_refused_before_anything_starts(card, tmp_path):
@@ -503,16 +504,16 @@ def test_old_driver_is_told(monkeypatch, capsys):
         return False
 
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
-    monkeypatch.setattr(gpu, "_warned", [])
-    spec.tell_cpu.cache_clear()
-    assert spec.training_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(device, "_warned", [])
+    device.tell_cpu.cache_clear()
+    assert device.training_device("auto") == torch.device("cpu")
     assert capsys.readouterr().out.startswith("device='auto': the CPU is used: CUDA initialization: The NVIDIA driver")
 
 
 def test_machine_without_a_gpu_says_nothing(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    spec.tell_cpu.cache_clear()
-    assert spec.training_device("auto") == torch.device("cpu") and gpu.ask() == (gpu.NONE, 0)
+    device.tell_cpu.cache_clear()
+    assert device.training_device("auto") == torch.device("cpu") and device.ask() == (device.NONE, 0)
     assert executors.jobs_in_memory([Run(50, "supervised", 0)], 2) <= 2
     assert capsys.readouterr() == ("", "")
 
@@ -521,9 +522,9 @@ def test_jobs_share_the_memory_of_a_gpu(large, monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: 64e9)
     grid = [Run(50, "supervised", 0), Run(50, "best", 0)]
     for free, at_a_time in ((8e9, 4), (80e9, 16), (1e9, 1)):
-        monkeypatch.setattr(gpu, "ask", lambda free=free: ("", int(free)))
+        monkeypatch.setattr(executors, "ask", lambda free=free: ("", int(free)))
         assert executors.jobs_in_memory(grid, 16) == at_a_time and executors.jobs_in_memory(grid, 16, "cpu") == 16
-    monkeypatch.setattr(gpu, "ask", lambda: ("no kernels", 0))
+    monkeypatch.setattr(executors, "ask", lambda: ("no kernels", 0))
     assert executors.jobs_in_memory(grid, 16) == 16
 
 
@@ -535,8 +536,8 @@ def test_gpu_is_asked_in_a_process_of_its_own(card, tmp_path, monkeypatch):
     ):
         (tmp_path / "python").write_text(f"#!/bin/sh\n{answer}\n")
         (tmp_path / "python").chmod(0o755)
-        monkeypatch.setattr(gpu.sys, "executable", str(tmp_path / "python"))
-        assert gpu.ask() == expected
+        monkeypatch.setattr(device.sys, "executable", str(tmp_path / "python"))
+        assert device.ask() == expected
 
 
 # --- make

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssl_core import experiment, recipes, train
-from ssl_core.lab.runs import files, fingerprint, gpu, notebook, records, spec
+from ssl_core import device, experiment, recipes, train
+from ssl_core.lab.runs import files, fingerprint, notebook, records, spec
 from ssl_core.lab.runs.records import Record
 from ssl_core.lab.runs.spec import Run
 
@@ -222,16 +222,16 @@ def test_unknown_notebook_parameter_is_named():
 
 def test_missing_device_is_named_and_auto_prefers_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert spec.training_device("auto") == spec.training_device("cpu") == torch.device("cpu")
+    assert device.training_device("auto") == device.training_device("cpu") == torch.device("cpu")
     for bad in ("cuda", "gpu", "", None, 0):
         must = f"^device={bad!r}: must be auto, cpu, or cuda where PyTorch finds a GPU; here: auto, cpu$"
         with pytest.raises(ValueError, match=must):
-            spec.training_device(bad)
+            device.training_device(bad)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (12, 0))
-    monkeypatch.setattr(gpu, "attempt", lambda: None)
-    assert spec.training_device("auto") == spec.training_device("cuda") == torch.device("cuda")
-    assert spec.training_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(device, "attempt", lambda: None)
+    assert device.training_device("auto") == device.training_device("cuda") == torch.device("cuda")
+    assert device.training_device("cpu") == torch.device("cpu")
 
 
 def test_write_atomically_replaces_all_or_nothing(tmp_path, monkeypatch):

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from ssl_core.datasets.machine import cores
+from ssl_core.progress import to_go
 
-from ..runs.progress import to_go
 from .pictures import FRAMING, Pictures
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of each channel, of pixels in [0, 1]

@@ -16,6 +16,7 @@ from ssl_core.datasets import DATA_SETS, SIDE, DataSetInfo, PublishedSet, check_
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.scan import TABLES
 from ssl_core.datasets.walk import WHOLE
+from ssl_core.device import DEVICES, check_device
 from ssl_core.recipes import LINEAR
 
 from ..features import kept
@@ -23,7 +24,7 @@ from ..runs import executors, files, records
 from ..runs.cluster import DaskExecutor
 from ..runs.executors import Executor, LocalExecutor
 from ..runs.notebook import FOLDER, NotebookFailed
-from ..runs.spec import AUTO, DEVICES, Run, check_device, current_draw, side_of
+from ..runs.spec import AUTO, Run, current_draw, side_of
 from ..runs.sweep import LABELS, at_side, cores, fitting, lock, make_grid, number, recipe_names, sweep
 from ..studies import registry, run_figures
 from ..tools import clusters

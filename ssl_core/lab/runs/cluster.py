@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssl_core.data import load
+from ssl_core.progress import Event, Tell
 
 from .. import LabError
 from . import files, graph_cache, records
 from .executors import RunProcess
 from .fingerprint import fingerprint
-from .progress import Event, Tell
 from .spec import Run
 
 TOPIC = "ssl-core-progress"  # of the events that workers send

@@ -12,14 +12,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_core.datasets import DataSetInfo, machine
+from ssl_core.device import ask, tell_cpu
 from ssl_core.model import N_HIDDEN, init_net
+from ssl_core.progress import Tell
 
 from ..features import kept
-from . import gpu, notebook, records
+from . import notebook, records
 from .fingerprint import fingerprint
 from .notebook import Execution, NotebookFailed
-from .progress import Tell
-from .spec import Run, tell_cpu
+from .spec import Run
 
 # What one core does in a second, as measured on one with AVX-512: it scales the time that is told before a sweep.
 DISTORTED = 3.0e8  # values of images, as `best` distorts them
@@ -140,7 +141,7 @@ def jobs_in_memory(grid: list[Run], cores: int, device: str = "auto") -> int:
     """
     jobs = min(cores, int(machine.memory() // max(map(memory, grid))))
     if device != "cpu":
-        why, free = gpu.ask()
+        why, free = ask()
         if why:
             tell_cpu(why)
         else:

@@ -14,14 +14,15 @@ from ssl_core import features as foreign
 from ssl_core.data import Images
 from ssl_core.datasets import DataSetInfo
 from ssl_core.datasets.machine import lock
+from ssl_core.device import training_device
 from ssl_core.graph import Neighbors
+from ssl_core.progress import Progress, Tell
 from ssl_core.recipes import Pretraining
 
 from ..features import kept
 from . import files
 from .fingerprint import FEATURES_CODE, GRAPH_CODE, code_digest, non_default
-from .progress import Progress, Tell
-from .spec import Run, training_device
+from .spec import Run
 
 FOLDER = files.DATA / "graphs"
 

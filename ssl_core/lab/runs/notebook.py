@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from ssl_core.datasets.checks import check_whole
+from ssl_core.device import check_device
+from ssl_core.progress import EVENTS, new_events
 
 from .. import LabError
 from ..features import kept
 from . import files, warm
-from .progress import EVENTS, new_events
-from .spec import Run, check_device
+from .spec import Run
 
 FOLDER = files.ROOT / "notebooks"
 TRAIN, RESULTS = FOLDER / "train.ipynb", FOLDER / "results.ipynb"

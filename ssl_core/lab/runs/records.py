@@ -26,11 +26,11 @@ from ssl_core.datasets import DataError
 from ssl_core.datasets.tables import counted
 from ssl_core.experiment import Result
 from ssl_core.label_errors import LabelCheck
+from ssl_core.progress import EVENTS
 
 from ..features import kept
 from . import files
 from .fingerprint import FORMER_NAMES, fingerprint, former_fingerprints
-from .progress import EVENTS
 from .spec import AUTO, DRAWS_ON_DISK, FORMER_DRAWS, Run
 
 FILES = ("model.safetensors", "predictions.safetensors", "train.ipynb", "run.json")  # of a run, the record last

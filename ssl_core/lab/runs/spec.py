@@ -2,23 +2,18 @@
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-
-import torch
 
 from ssl_core import datasets, recipes
 from ssl_core.datasets import DATA_SETS, SIDE, DataSetInfo
 from ssl_core.datasets.checks import check_draw, check_n_labels
+from ssl_core.device import best_precision, computes_bfloat16
 from ssl_core.experiment import Labeling, check_recipe
 from ssl_core.model import PRECISIONS
 from ssl_core.recipes import LINEAR, PUBLISHED, Pretraining, Recipe
 
-from . import gpu
-
 FORMER_DRAWS = {"stratified": "class-balanced"}  # a former value of `draw`: still accepted, and still part of folder names
 DRAWS_ON_DISK = {draw: former for former, draw in FORMER_DRAWS.items()}
-DEVICES = ("auto", "cpu", "cuda")
 AUTO = "auto"
 
 
@@ -126,22 +121,6 @@ def adapted(recipe: Recipe, info: DataSetInfo, *, side: int = 0, precision: str 
     return recipe.in_precision(best_precision() if precision == AUTO else precision)
 
 
-@cache
-def computes_bfloat16() -> bool:
-    """Whether a processor, or a GPU, of this machine multiplies in bfloat16 faster than in float32.
-
-    Of processors those with AMX: measured with the report's network, a step takes 0.5 to 0.6 of its time in float32 there. With
-    AVX-512's instructions for bfloat16 alone it takes as long as in float32, without any three times as long.
-    """
-    return best_precision() == PRECISIONS[1] or (not gpu.unserved() and torch.cuda.is_bf16_supported(False))
-
-
-@cache
-def best_precision() -> str:
-    """The precision of `auto`: bfloat16 on a processor with AMX. With a GPU float32, as nobody has measured it there."""
-    return PRECISIONS[torch.cpu.get_capabilities().get("amx_bf16", False) and gpu.unserved() != ""]
-
-
 def side_of(data: str, text: str) -> int:
     """The side of the images of `data` that a user asked for, 0 for nothing or `auto`; raises ValueError for what is none."""
     text = text.strip()
@@ -159,37 +138,3 @@ def current_draw(draw: str) -> str:
     draw = FORMER_DRAWS.get(draw, draw) if isinstance(draw, str) else draw
     check_draw(draw)
     return draw
-
-
-def check_device(device: object) -> None:
-    """Raises ValueError unless `device` is the name of one that this machine has and PyTorch serves, or `auto`."""
-    why = gpu.unserved()
-    here = DEVICES if torch.cuda.is_available() else DEVICES[:2]
-    if device not in here:
-        because = f" ({why})" if device == "cuda" and why != gpu.NONE else ""
-        must = f"must be auto, cpu, or cuda where PyTorch finds a GPU; here: {', '.join(here)}{because}"
-        raise ValueError(f"device={device!r}: {must}")
-    if device == "cuda" and why:
-        raise ValueError(f"device='cuda': must be a GPU that PyTorch can use: {why}")
-
-
-def training_device(device: str = "auto") -> torch.device:
-    """The device called `device`; `auto` is a GPU if there is one that PyTorch can use. Its convolutions add in a fixed order.
-
-    Raises ValueError for `cuda` that cannot be used; `auto` is the CPU then, and a line says why.
-    """
-    check_device(device)
-    torch.backends.cudnn.deterministic = True
-    if device == "cpu" or not (why := gpu.problem()):
-        return torch.device("cpu" if device == "cpu" else "cuda")
-    if device == "cuda":
-        raise ValueError(f"device='cuda': must be a GPU that PyTorch can use: {why}")
-    tell_cpu(why)
-    return torch.device("cpu")
-
-
-@cache
-def tell_cpu(why: str) -> None:
-    """Says once a process why `auto` is the CPU, unless there is simply no GPU."""
-    if why != gpu.NONE:
-        print(f"device='auto': the CPU is used: {why}", flush=True)

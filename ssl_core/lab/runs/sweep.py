@@ -18,12 +18,12 @@ from filelock import Timeout
 
 from ssl_core.datasets import DATA_SETS, SIDE, describe, machine
 from ssl_core.datasets.machine import cores as cores  # re-exported
+from ssl_core.progress import Event, duration
 from ssl_core.recipes import ABLATIONS, PUBLISHED, get
 
 from . import files, graph_cache, records
 from .cluster import RunFiles
 from .executors import Executor, end_orphans, graph_seconds, memory, seconds, too_many
-from .progress import Event, duration
 from .spec import Run
 
 LABELS = "6000 2000 1000 500 250 50"  # the report's; a folder of images gets sizes that fit it

@@ -21,11 +21,11 @@ from ssl_core.datasets import tables
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores, lock
 from ssl_core.graph import Neighbors
+from ssl_core.progress import duration
 from ssl_core.recipes import Pretraining
 
 from .. import LabError
 from ..runs import files, graph_cache, sweep
-from ..runs.progress import duration
 from ..runs.spec import Run
 
 C = TypeVar("C")  # the cells of a study

@@ -30,13 +30,14 @@ from ssl_core.data import Task, load, split
 from ssl_core.datasets import fetch
 from ssl_core.datasets.checks import check_whole
 from ssl_core.datasets.machine import cores
+from ssl_core.device import best_precision
 from ssl_core.model import PRECISIONS, init_net
 
 from .. import LabError
 from ..page import reference
 from ..runs import files, graph_cache, notebook, records
 from ..runs.certify import code_of
-from ..runs.spec import Run, best_precision
+from ..runs.spec import Run
 from ..studies import speed
 
 RATIOS = {

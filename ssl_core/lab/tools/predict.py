@@ -20,9 +20,9 @@ from ssl_core.datasets import DataSetInfo, decoding, tables
 from ssl_core.datasets.pixels import FORMATS, UnreadableImage
 from ssl_core.datasets.tables import counted
 from ssl_core.model import PRECISIONS
+from ssl_core.progress import to_go
 
 from ..runs import files, graph_cache, records, sweep
-from ..runs.progress import to_go
 from ..runs.spec import Run
 from ..studies import intervals
 from . import clusters

@@ -16,13 +16,13 @@ from ssl_core import data, datasets, train
 from ssl_core.augment import Augment
 from ssl_core.datasets import SIDE
 from ssl_core.datasets.pixels import grey
+from ssl_core.device import computes_bfloat16
 from ssl_core.familiarity import MOST
 from ssl_core.model import PRECISIONS, Net
 from ssl_core.recipes import LINEAR
 
 from ..runs import files, records
 from ..runs.records import Record
-from ..runs.spec import computes_bfloat16
 
 OUTDATED = "an earlier version made it, without what this needs: remove it and train it again"
 

@@ -12,13 +12,14 @@ from IPython.display import Markdown, display
 
 from ssl_core import data, experiment, train
 from ssl_core.checkpoint import Checkpoint
+from ssl_core.device import training_device
 from ssl_core.model import Net
+from ssl_core.progress import text, to_go
 from ssl_core.recipes import Recipe
 
 from ..runs import files, graph_cache, records
 from ..runs.fingerprint import fingerprint
-from ..runs.progress import text, to_go
-from ..runs.spec import Run, training_device
+from ..runs.spec import Run
 from ..studies import run_figures
 
 History = list[dict[str, float]]
