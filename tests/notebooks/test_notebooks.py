@@ -13,7 +13,7 @@ import papermill
 import pytest
 from bs4 import BeautifulSoup
 
-from ssl_core import data, datasets, graph
+from ssl_core import data, datasets, graph, graph_file
 from ssl_core.graph import Neighbors
 from ssl_core.lab.page import build
 from ssl_core.lab.runs import files, graph_cache, notebook, records
@@ -167,7 +167,7 @@ def test_check_labels(images, outputs, monkeypatch):
     target = graph_cache.path("digits", label_images.pretraining_of(info), project / "data" / "graphs")
     target.parent.mkdir(parents=True)
     x = (digits.x - digits.x.min()).flatten(1)
-    graph_cache._write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
+    graph_file.write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
     monkeypatch.setenv("PYTHONPATH", str(project))  # of the kernel
     copy = execute(outputs, "check_labels.ipynb", {"data": "digits", "outputs": str(outputs / "checked")})
     assert "1437 labels of 10 classes checked, about " in copy.read_text()

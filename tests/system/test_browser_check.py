@@ -13,7 +13,7 @@ from PIL import Image
 from test_browser_lab import Notebook, window
 from test_browser_label import Hand
 
-from ssl_core import datasets, graph
+from ssl_core import datasets, graph, graph_file
 from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import graph_cache
 from ssl_core.lab.tools import label_images
@@ -40,7 +40,7 @@ def project(copy_project, images, tmp_path_factory):
     target = graph_cache._path(info, label_images.pretraining_of(info), project / "data" / "graphs")
     target.parent.mkdir()
     x = (whole.x - whole.x.min()).flatten(1)
-    graph_cache._write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
+    graph_file.write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
     return project
 
 

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from test_browser_lab import Notebook, window
 
-from ssl_core import data, datasets, graph, recipes
+from ssl_core import data, datasets, graph, graph_file, recipes
 from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import graph_cache
 from ssl_core.lab.runs.spec import adapted
@@ -31,7 +31,7 @@ def project(copy_project, images, tmp_path_factory):
     pretraining = adapted(recipes.BEST, info).pretraining
     target = graph_cache._path(info, pretraining, project / "data" / "graphs")
     target.parent.mkdir()
-    graph_cache._write(target, Neighbors(*graph.neighbors(x.flatten(1), 10), x.flatten(1)))
+    graph_file.write(target, Neighbors(*graph.neighbors(x.flatten(1), 10), x.flatten(1)))
     return project
 
 

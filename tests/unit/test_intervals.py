@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
+from ssl_core import forecast as law
 from ssl_core.lab.studies import intervals
 
 
@@ -133,7 +134,7 @@ def test_the_chance_to_reach_a_target_comes_true_with_few_test_images(n_test):
 @pytest.mark.slow
 def test_forecasts_cover_at_least_as_often_as_they_claim(monkeypatch):
     """500 learning curves whose law is known, seen at up to 500 labels: the 90 % intervals at 1000, 2000 and 6000."""
-    monkeypatch.setattr(intervals, "DRAWS", 14)  # a quarter of the curves, for speed
+    monkeypatch.setattr(law, "DRAWS", 14)  # a quarter of the curves, for speed
     rng = np.random.default_rng(0)
     inside = {1000: 0, 2000: 0, 6000: 0}
     measured = dict(inside)
@@ -164,6 +165,10 @@ def test_a_forecast_meets_what_it_was_shown_and_more_labels_never_hurt_it():
         assert forecast.accuracy(n).mean == pytest.approx(values.mean(), rel=0.01)
     guesses = [forecast.accuracy(n).mean for n in (50, 100, 400, 3000, 20_000)]
     assert guesses == sorted(guesses)
+    for target in (forecast.accuracy(400).mean, forecast.accuracy(20_000).mean):
+        needed = forecast.labels_for(target)
+        assert forecast.accuracy(needed.mean).mean == pytest.approx(target, abs=2e-4) and needed.low < needed.mean < needed.high
+    assert forecast.labels_for(1.0).mean == np.inf
     gain = forecast.gain(250, 100)
     assert 0 <= gain.low <= gain.mean <= gain.high
     assert gain.mean == pytest.approx(0.5 * (250**-0.6 - 350**-0.6), rel=0.15)

@@ -25,7 +25,7 @@ from filelock import Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_core import device
+from ssl_core import device, graph_file
 from ssl_core.datasets import DataError, fetch, machine
 from ssl_core.lab.__main__ import main
 from ssl_core.lab.runs import executors, files, graph_cache, notebook, sweep, warm
@@ -236,7 +236,7 @@ def test_graph_that_is_there_needs_no_right_to_write(tmp_path, monkeypatch):
     """Of another user's checkout, say: neither a lock nor anything else is written."""
     target, events = graph_cache.path("digits", BEST.pretraining, tmp_path), []
     made = graph_cache.Neighbors(torch.ones(3, 2), torch.zeros(3, 2, dtype=torch.long), torch.ones(3, 4), 1.5)
-    graph_cache._write(target, made)
+    graph_file.write(target, made)
     monkeypatch.setattr(graph_cache, "lock", lambda *_, **__: pytest.fail("locked"))
     images = SimpleNamespace(name="digits", side=0)
     assert graph_cache.load(images, BEST.pretraining, events.append, tmp_path).seconds == 1.5

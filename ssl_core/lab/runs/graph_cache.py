@@ -3,13 +3,11 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ssl_core import datasets, graph
+from ssl_core import datasets, graph, graph_file
 from ssl_core import features as foreign
 from ssl_core.data import Images
 from ssl_core.datasets import DataSetInfo
@@ -81,7 +79,7 @@ def load(
     tell = tell or Progress(images.name)
     info = info or datasets.describe(images.name, side=images.side, for_training=False)
     target = _path(info, pretraining, folder, features)
-    neighbors = _read(target)  # a whole file needs no lock, nor the right to make one
+    neighbors = graph_file.read(target)  # a whole file needs no lock, nor the right to make one
     if neighbors is None:
         files.writable("data", folder)
         with ExitStack() as held:
@@ -90,13 +88,13 @@ def load(
             except Timeout:
                 tell({"stage": "wait"})
                 held.enter_context(lock(target.with_suffix(".lock")))
-            neighbors = _read(target)
+            neighbors = graph_file.read(target)
             if neighbors is None:
                 if features:
                     neighbors = foreign.graph_of(kept.of_training(images.name, features, info), pretraining.neighbors)
                 else:
                     neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
-                _write(target, neighbors)
+                graph_file.write(target, neighbors)
     k, n = neighbors.index.shape[1], len(neighbors.index)
     tell({"stage": "graph ready", "k": k, "images": n, "seconds": neighbors.seconds})
     return neighbors
@@ -106,19 +104,3 @@ def seconds(target: Path) -> float:
     """The seconds that making the graph in the file `target` took."""
     with safe_open(target, "pt") as file:
         return file.get_tensor("seconds").item()
-
-
-def _write(target: Path, neighbors: Neighbors) -> None:
-    tensors = {"similarity": neighbors.similarity, "index": neighbors.index.int(), "features": neighbors.features}
-    tensors["seconds"] = torch.tensor(neighbors.seconds)
-    files.write_atomically(target, safetensors.torch.save(tensors))
-
-
-def _read(target: Path) -> Neighbors | None:
-    """The graph in the file, or None if it is not there or not whole."""
-    try:
-        tensors = safetensors.torch.load_file(target)
-        seconds = tensors["seconds"].item()
-        return Neighbors(tensors["similarity"], tensors["index"].long(), tensors["features"], seconds)
-    except (OSError, KeyError, SafetensorError):
-        return None

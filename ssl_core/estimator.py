@@ -1,0 +1,321 @@
+"""The experiment as an estimator of scikit-learn: `fit(X, y)` with −1 for what has no label."""
+
+import copy
+import ctypes
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from . import arrays, device, graph, graph_file, recipes
+from .data import Images, Task
+from .datasets.checks import check_seed
+from .datasets.machine import cores, digest, lock
+from .experiment import Labeling, check_recipe, network, prepare
+from .graph import Neighbors
+from .labels import encoded
+from .model import PRECISIONS, Net
+from .progress import Progress
+from .recipes import LINEAR, Pretraining, Recipe
+from .train import fit, probabilities
+
+KEEP = 1 << 30  # bytes: what is freed is kept for the next step, up to so many
+
+
+class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier of images that learns from a few labels and from the images without one.
+
+    It trains a small network (231,854 parameters for grey images of 28 × 28 pixels) by one of the project's recipes. `best`
+    learns features without labels, links each image to its neighbours, spreads the labels over this graph, and trains a teacher
+    and a network on what they say (FixMatch, Sohn et al. 2020; SimCLR, Chen et al. 2020; label spreading, Zhou et al. 2004).
+
+    Parameters
+    ----------
+    recipe : str or Recipe, default="best"
+        `best`, `quick`, `supervised`, `corrected` or `published`, or a Recipe of your own.
+    graph : None, str, Path or Neighbors, default=None
+        A folder in which graphs of neighbours are kept, so that the next fit on the same images does not make one again; or the
+        `graph_` of an estimator that was fitted to the same images. None: it is kept in this estimator alone.
+    uniform_prior : bool, default=False
+        Whether all classes are known to be equally frequent. Otherwise the graph estimates their frequencies.
+    n_clusters : int, default=0
+        Without any label: the number of clusters that stand in for classes. 0: as many as the graph suggests.
+    side : int, default=0
+        The side of the images as the network sees them: 28, or 32 to 96 pixels. 0: as it fits the images.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the network's products; `auto` is the faster one on this machine.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where the network is trained; `auto` is a GPU that PyTorch can use, or else the processor.
+    n_jobs : int, default=None
+        Threads; None is 1 and −1 all cores. The number changes the order of sums, and so the last digits.
+    random_state : int, RandomState instance or None, default=0
+        The seed. The same one gives the same numbers on the same machine; None draws one.
+    verbose : int, default=0
+        1 prints how far it is, and how long to go.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes; without any label the numbers of the clusters.
+    n_features_in_ : int
+        Numbers in an image.
+    transduction_ : ndarray of shape (n_samples,)
+        The class of each image that was given to `fit`; computed when it is asked for.
+    label_distributions_ : ndarray of shape (n_samples, n_classes)
+        Their class probabilities; computed when they are asked for.
+    left_out_ : ndarray of shape (n_left_out,)
+        Images whose label the others contradict: training did without it.
+    graph_ : Neighbors or None
+        The graph of neighbours of the images; None of a recipe without one.
+    model_ : Net
+        The network.
+    history_ : list of dict
+        The losses, a row per epoch.
+    n_iter_ : int
+        Epochs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from ssl_core import SemiSupervisedClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> few = np.where(np.arange(len(y)) < 50, y, -1)  # the first 50 images have a label
+    >>> classifier = SemiSupervisedClassifier(recipe="supervised").fit(X, few)
+    >>> bool(classifier.score(X[50:], y[50:]) > 0.85)
+    True
+    """
+
+    def __init__(
+        self,
+        recipe: str | Recipe = "best",
+        *,
+        graph: str | Path | Neighbors | None = None,
+        uniform_prior: bool = False,
+        n_clusters: int = 0,
+        side: int = 0,
+        precision: str = "auto",
+        device: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        verbose: int = 0,
+    ):
+        self.recipe = recipe
+        self.graph = graph
+        self.uniform_prior = uniform_prior
+        self.n_clusters = n_clusters
+        self.side = side
+        self.precision = precision
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> "SemiSupervisedClassifier":
+        """Learns from images and labels.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, H, W, channels)
+            Images: bytes, or numbers, of which the lowest becomes black and the highest white. A row is a square image, if its
+            length is a square. One and three channels are grey and colours.
+        y : array of shape (n_samples,)
+            Classes, numbers or texts. Of an image without a label −1; or it is masked (numpy.ma).
+
+        Returns
+        -------
+        self
+            The fitted estimator. It warns if no image has a label: its classes are clusters then.
+
+        Raises
+        ------
+        ValueError
+            For arrays or parameters that make no sense, before anything is trained.
+        """
+        rows, shape = arrays.flat(X)
+        codes, classes = encoded(y)
+        rows = validate_data(self, rows, dtype="numeric", ensure_min_samples=2)
+        recipe, seed = self._recipe(), self._seed()
+        if len(codes) != len(rows):
+            message = f"Found input variables with inconsistent numbers of samples: {[len(rows), len(codes)]}"
+            raise ValueError(message)
+        n_labels = int((codes >= 0).sum())
+        check_recipe(recipe, n_labels)
+        if not n_labels:
+            warnings.warn("y has no label: classes are clusters, and these have numbers in place of names", stacklevel=2)
+        elif len(classes) < 2:
+            raise ValueError(f"y: the number of classes has to be greater than one; got {len(classes)} class")
+        labeling = Labeling(n_labels, seed, n_clusters=0 if n_labels else self.n_clusters)
+        self.look_, pixels = arrays.Look.of(rows, shape, self.side)
+        names = tuple(map(str, classes))
+        images = as_images(self.look_, pixels, codes, names)
+        recipe = fitting(recipe, self.look_, self.precision, uniform_prior=self.uniform_prior).for_labels(n_labels)
+        tell = Progress(type(self).__name__) if self.verbose else None
+        with threads(self.n_jobs):
+            neighbors = self._neighbors(images, pixels, recipe.pretraining, tell)
+            task = prepare(images, labeling, recipe, neighbors)
+            self._train(images, task, recipe, seed, tell)
+        self.classes_ = np.arange(task.n_clusters) if task.n_clusters else classes
+        self.left_out_ = np.empty(0, np.int64) if task.check is None else task.check.labeled[task.check.left_out].numpy()
+        self._pixels = pixels
+        return self
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """The class (n_samples,) of images of the size of those that `fit` was given."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)] if self._is_fitted() else np.empty(0)
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """The probability of each class, in the order of `classes_`, for images: (n_samples, n_classes)."""
+        check_is_fitted(self)
+        rows, shape = arrays.flat(X)
+        if shape is not None and shape != self.look_.shape and np.prod(shape) == self.n_features_in_:
+            raise ValueError(f"X has images of shape {shape}, but SemiSupervisedClassifier is expecting {self.look_.shape}")
+        rows = validate_data(self, rows, dtype="numeric", reset=False)
+        return self._probabilities(self.look_.pixels(rows))
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The accuracy on the images that have a label; as of any classifier, where all have. NaN if none has."""
+        codes, classes = encoded(y)
+        known = codes >= 0
+        if not known.any():
+            return float("nan")
+        right = self.predict(X)[known] == classes[codes[known]]
+        return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)[known]))
+
+    @cached_property
+    def label_distributions_(self) -> np.ndarray:
+        if not self._is_fitted():
+            raise NotFittedError("This SemiSupervisedClassifier instance is not fitted yet: call 'fit' first.")
+        return self._probabilities(self._pixels)
+
+    @property
+    def transduction_(self) -> np.ndarray:
+        return self.classes_[self.label_distributions_.argmax(axis=1)]
+
+    def __getstate__(self) -> dict:
+        state = dict(super().__getstate__())
+        if "model_" in state:  # whoever reads it may have no GPU
+            state["model_"] = copy.deepcopy(self.model_).cpu()
+        return state
+
+    # --- what `fit` and `predict` are made of
+
+    def _is_fitted(self) -> bool:
+        check_is_fitted(self)
+        return True
+
+    def _recipe(self) -> Recipe:
+        recipe = self.recipe if isinstance(self.recipe, Recipe) else recipes.get(self.recipe)
+        if recipe.name == LINEAR.name:
+            raise ValueError(f"recipe={LINEAR.name!r}: must be another one; scikit-learn has LogisticRegression")
+        return recipe
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return check_seed(int(self.random_state))
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _neighbors(
+        self, images: Images, pixels: np.ndarray, pretraining: Pretraining | None, tell: Progress | None
+    ) -> Neighbors | None:
+        """The graph of the images: that of the last fit, if they are the same, of the parameter `graph`, or made."""
+        key = key_of(self.look_, pixels, pretraining)
+        if pretraining is None or getattr(self, "_graph_key", "") != key:
+            self.graph_ = None if pretraining is None else neighbors_of(images, pretraining, self.graph, self.device, key, tell)
+        self._graph_key: str = key
+        return self.graph_
+
+    def _train(self, images: Images, task: Task, recipe: Recipe, seed: int, tell: Progress | None) -> None:
+        untrained = network(images, seed, device.training_device(self.device), task.n_clusters)
+        training = fit(untrained, task, recipe, seed, tell.on_epoch if tell else lambda row, epochs: None)
+        self.__dict__.pop("label_distributions_", None)  # of an earlier fit
+        self.model_: Net = training.model
+        self.history_, self.n_iter_, self.recipe_ = training.history, len(training.history), recipe
+
+    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        x, recipe = self.look_.images(pixels), self.recipe_
+        with threads(self.n_jobs):
+            p = probabilities(self.model_, x, recipe.tta_views, recipe.tta_augment).double()
+        return (p / p.sum(dim=1, keepdim=True)).numpy()
+
+
+def as_images(look: arrays.Look, pixels: np.ndarray, codes: np.ndarray, classes: tuple[str, ...]) -> Images:
+    """Training images with the classes `codes` (N,), −1 for none; no test image."""
+    x, y = look.images(pixels), torch.from_numpy(codes)
+    return Images("X", x, y, x[:0], y[:0], classes, look.side)
+
+
+def fitting(recipe: Recipe, look: arrays.Look, precision: str, *, uniform_prior: bool) -> Recipe:
+    """The recipe for these images on this machine. Raises ValueError for a precision that there is not."""
+    if precision not in (allowed := ("auto", *PRECISIONS)):
+        raise ValueError(f"precision={precision!r}: must be one of {', '.join(allowed)}")
+    if precision == PRECISIONS[1] and not device.computes_bfloat16():
+        raise ValueError(f"precision={precision!r}: must be auto or {PRECISIONS[0]} on this processor")
+    recipe = recipe.for_images(look.background, side=look.side, uniform_prior=uniform_prior)
+    return recipe.in_precision(device.best_precision() if precision == "auto" else precision)
+
+
+def key_of(look: arrays.Look, pixels: np.ndarray, pretraining: Pretraining | None) -> str:
+    """What the graph of these images follows from, as a digest."""
+    return digest([hashlib.sha256(pixels.tobytes()).hexdigest(), repr(look), repr(pretraining)])[:16]
+
+
+def neighbors_of(
+    images: Images,
+    pretraining: Pretraining,
+    given: str | Path | Neighbors | None,
+    where: str,
+    key: str,
+    tell: Progress | None,
+) -> Neighbors:
+    """The graph of the images: the one `given`; of a folder, that of the name `key` there, made if it is not; or made."""
+    if isinstance(given, Neighbors):
+        if len(given.index) != len(images.x):
+            raise ValueError(f"graph: must be of the {len(images.x)} images of X; it is of {len(given.index)}")
+        return given
+    x, on_step = images.x.to(device.training_device(where)), tell or (lambda event: None)
+    if given is None:
+        return graph.build(x, pretraining, on_step)
+    folder = Path(given)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"graph-{key}.safetensors"
+    with lock(path.with_suffix(".lock")):
+        if (kept := graph_file.read(path)) is None:
+            graph_file.write(path, kept := graph.build(x, pretraining, on_step))
+    return kept
+
+
+@contextmanager
+def threads(n_jobs: int | None) -> Iterator[None]:
+    """Runs PyTorch with so many threads; None is 1, −1 all cores. Raises ValueError for what is no number of them.
+
+    Memory that a step frees is kept for the next one, where the system's library can do that (glibc): training takes a fifth
+    less time.
+    """
+    n = 1 if n_jobs is None else cores() + 1 + n_jobs if isinstance(n_jobs, int) and n_jobs < 0 else n_jobs
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"n_jobs={n_jobs!r}: must be None, a whole number from 1, or −1 for all cores")
+    before = torch.get_num_threads()
+    with suppress(OSError, AttributeError):
+        for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            ctypes.CDLL(None).mallopt(parameter, KEEP)
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
