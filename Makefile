@@ -192,12 +192,12 @@ $(READY): pyproject.toml
 	free=$$(df -Pk . | awk -v size=$$size 'NR == 2 && $$4 < size * 1e6 { printf "%.1f", $$4 / 1e6 }'); \
 	if [ -n "$$free" ]; then echo "setup: the packages take about $$size GB, and $$free GB are free here"; exit 1; fi; \
 	echo "setup: installing into $(VENV), about $$size GB: 1 to 10 minutes"; \
-	$(BIN)/python -m pip install --disable-pip-version-check $${index:+--extra-index-url "$$index"} --editable . || \
+	$(BIN)/python -m pip install --disable-pip-version-check $${index:+--extra-index-url "$$index"} --editable '.[lab]' || \
 	    { echo 'setup: the packages could not be installed, see above; without a network, set PIP_INDEX_URL or PIP_PROXY to what you have'; exit 1; }
 	@$(BIN)/python -c 'from ssl_core.datasets import fetch; fetch("mnist")' 2>&1 || { echo 'setup: MNIST could not be fetched, see above'; exit 1; }
 	@touch $@
 
 # What only tests and checks need.
 $(DEV): $(READY)
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[lab,test,dev]'
 	@touch $@

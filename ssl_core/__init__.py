@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .estimator import SemiSupervisedClassifier
     from .questions import how_many, label_issues, suggest
 
+__version__ = "0.3.0.dev0"
 __all__ = [
     "RECIPES",
     "Images",

@@ -73,8 +73,9 @@ class Look:
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """The bytes (N, C, side, side) of other images, `rows` (N, ·)."""
-        if rows.size and np.abs(rows).max() * 100 < max(map(abs, self.scale)):
-            what = f"X has values up to {np.abs(rows).max():g}, and the training images up to {max(map(abs, self.scale)):g}"
+        most, usual = float(np.abs(rows).max(initial=0)), max(map(abs, self.scale))
+        if 0 < 100 * most < usual:
+            what = f"X has values up to {most:g}, and the training images up to {usual:g}"
             warnings.warn(f"{what}: are they in the same units?", stacklevel=3)
         pixels = _frames(rows, self.shape, self.scale, self.side)
         pixels = grey(pixels) if len(self.mean) == 1 else pixels

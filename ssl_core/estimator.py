@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -177,7 +176,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The class (n_samples,) of images of the size of those that `fit` was given."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)] if self._is_fitted() else np.empty(0)
+        p = self.predict_proba(X)
+        return self.classes_[p.argmax(axis=1)]
 
     def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """The probability of each class, in the order of `classes_`, for images: (n_samples, n_classes)."""
@@ -199,13 +199,13 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
 
     @cached_property
     def label_distributions_(self) -> np.ndarray:
-        if not self._is_fitted():
-            raise NotFittedError("This SemiSupervisedClassifier instance is not fitted yet: call 'fit' first.")
+        check_is_fitted(self)
         return self._probabilities(self._pixels)
 
     @property
     def transduction_(self) -> np.ndarray:
-        return self.classes_[self.label_distributions_.argmax(axis=1)]
+        p = self.label_distributions_
+        return self.classes_[p.argmax(axis=1)]
 
     def __getstate__(self) -> dict:
         state = dict(super().__getstate__())
@@ -214,10 +214,6 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         return state
 
     # --- what `fit` and `predict` are made of
-
-    def _is_fitted(self) -> bool:
-        check_is_fitted(self)
-        return True
 
     def _recipe(self) -> Recipe:
         recipe = self.recipe if isinstance(self.recipe, Recipe) else recipes.get(self.recipe)

@@ -26,11 +26,12 @@ def encoded(y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     known[known] = [value not in (UNLABELED, str(UNLABELED)) for value in labels[known].tolist()]
     if not known.any():
         return np.full(len(labels), UNLABELED), np.empty(0, np.int64)
-    check_classification_targets(labels[known])
-    try:
-        classes, codes = np.unique(labels[known], return_inverse=True)
-    except TypeError:
-        raise ValueError("Unknown label type: y has texts and numbers; must be all of one kind") from None
+    named = [isinstance(value, str) for value in labels[known].tolist()]
+    if any(named) and not all(named):
+        raise ValueError("Unknown label type: y has texts and numbers; must be all of one kind")
+    values = np.array(labels[known].tolist()) if labels.dtype.kind == "O" else labels[known]
+    check_classification_targets(values)
+    classes, codes = np.unique(values, return_inverse=True)
     if classes.dtype.kind in "if" and classes[0] < UNLABELED:
         raise ValueError(f"y has the label {classes[0]}: must be 0 or more, or {UNLABELED} for an image without a label")
     all_codes = np.full(len(labels), UNLABELED)

