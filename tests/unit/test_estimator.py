@@ -145,9 +145,10 @@ def test_numbers_are_those_of_the_experiment(digits):
     recipe = SHORT.for_images(look.background)
     neighbors = graph.build(images.x, recipe.pretraining)
     for draw in ("random", "class-balanced"):
-        task, result = experiment.run(images, experiment.Labeling(40, 3, draw), recipe, neighbors)
+        task, result = experiment.run(images, experiment.Labeling(80, 3, draw), recipe, neighbors)
         few = np.full(300, -1)
         few[task.check.labeled] = task.check.y_l
+        assert len(set(few)) == 11, "the user knows all classes"
         fitted = SemiSupervisedClassifier(SHORT, uniform_prior=True, random_state=3, precision="float32").fit(X, few)
         expected = result.training.model.state_dict()
         assert all(torch.equal(weights, expected[name]) for name, weights in fitted.model_.state_dict().items())
