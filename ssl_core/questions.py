@@ -1,4 +1,18 @@
-"""Three questions about a pile of images, on arrays: which to label next, which labels are wrong, and how many it takes."""
+"""Three questions about a pile of images, on arrays: which to label next, which labels are wrong, and how many it takes.
+
+Examples
+--------
+>>> import numpy as np
+>>> from sklearn.datasets import load_digits
+>>> from ssl_core import label_issues, suggest
+>>> X, y = load_digits(return_X_y=True)
+>>> first = suggest(X[:300], 20, recipe="quick", graph=folder)
+>>> len(set(first.tolist()))
+20
+>>> spoilt = np.where(np.arange(300) == 7, (y[:300] + 1) % 10, y[:300])
+>>> bool(7 in label_issues(X[:300], spoilt, recipe="quick", graph=folder).index)
+True
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +24,14 @@ from numpy.typing import ArrayLike
 
 from . import arrays, experiment, label_errors, next_label, recipes
 from .data import Images, drawn
-from .datasets.checks import check_seed
+from .datasets.checks import check_seed, check_whole
 from .estimator import as_images, fitting, key_of, neighbors_of, threads
 from .experiment import Labeling
 from .forecast import Forecast
 from .graph import Neighbors
 from .labels import encoded
 from .progress import Progress
-from .recipes import BEST, Recipe
+from .recipes import Recipe
 
 HELD_BACK = 0.5  # of the labels: what they measure is less sure with fewer, and there are fewer to learn from with more
 SIZES = 3  # numbers of labels that are tried, at least: two determine no curve
@@ -36,80 +50,88 @@ class _Pile:
     def labeled(self) -> torch.Tensor:
         return torch.nonzero(self.images.y >= 0).flatten()
 
+    @property
+    def graph(self) -> Neighbors:
+        assert self.neighbors is not None  # of a recipe with a graph
+        return self.neighbors
+
 
 def suggest(
     X: ArrayLike,
     n: int,
     y: ArrayLike | None = None,
     *,
+    recipe: str | Recipe = "best",
     graph: str | Path | Neighbors | None = None,
     uniform_prior: bool = False,
     random_state: int = 0,
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> np.ndarray:
-    """Which images to label next.
+    """Which images to label next. As `make label-next`.
 
     Together they stand for all images (MaxHerding, Bae et al. 2024); with labels, those count most whose class the labels leave
-    open. As `make label-next`.
+    open.
 
     Parameters
     ----------
-    X : array of images, as of SemiSupervisedClassifier.fit
+    X : array
+        Images, as of SemiSupervisedClassifier.fit.
     n : int
         How many to suggest.
     y : array of shape (n_samples,), default=None
         The labels so far, −1 for images without one. None: there is none yet.
-    graph, uniform_prior, random_state, n_jobs, verbose
-        As of SemiSupervisedClassifier.
+    recipe, graph, uniform_prior, random_state, n_jobs, verbose
+        As of SemiSupervisedClassifier; the recipe says how the graph is made.
 
     Returns
     -------
     ndarray of shape (n,)
         Their indices, the most useful first.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from ssl_core import SemiSupervisedClassifier, suggest
-    >>> X, y = load_digits(return_X_y=True)
-    >>> chosen = suggest(X[:300], 20, graph=cache)
-    >>> len(set(chosen.tolist()))
-    20
     """
     given = np.full(len(X), -1) if y is None else y  # type: ignore[arg-type]  # whatever has rows
-    pile = _pile(X, given, BEST, graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
-    assert pile.neighbors is not None  # `best` has a graph
-    suggestion = next_label.suggest(
-        pile.neighbors,
-        pile.labeled,
-        pile.images.y[pile.labeled],
-        n,
-        max(1, len(pile.classes)),
-        check_seed(random_state),
-        uniform_prior=uniform_prior,
-    )
-    return suggestion.index.numpy()
+    pile = _pile(X, given, _with_graph(recipe), graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
+    y_l, n_classes, seed = pile.images.y[pile.labeled], max(1, len(pile.classes)), check_seed(random_state)
+    return next_label.suggest(pile.graph, pile.labeled, y_l, n, n_classes, seed, uniform_prior=uniform_prior).index.numpy()
 
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """Labels that the others contradict, the worst first."""
+    """Labels that the others contradict, the worst first.
 
-    index: np.ndarray  # (k,), of the images
-    given: np.ndarray  # (k,), their labels
-    suggested: np.ndarray  # (k,), the most probable classes
-    p_wrong: np.ndarray  # (k,), the probability that the label is wrong
-    n_wrong: float  # how many of all labels are wrong, by estimate
-    low: float  # to `high` in nine of ten resamples
+    Attributes
+    ----------
+    index : ndarray of shape (k,)
+        The images.
+    given : ndarray of shape (k,)
+        Their labels.
+    suggested : ndarray of shape (k,)
+        The most probable classes.
+    p_wrong : ndarray of shape (k,)
+        The probability that the label is wrong.
+    n_wrong : float
+        How many of all labels are wrong, by estimate.
+    low, high : float
+        The interval of that number: in nine of ten resamples.
+    unchecked : ndarray of shape (n_unchecked,)
+        Images whose label is the only one of its class: it can't be checked.
+    """
+
+    index: np.ndarray
+    given: np.ndarray
+    suggested: np.ndarray
+    p_wrong: np.ndarray
+    n_wrong: float
+    low: float
     high: float
-    unchecked: np.ndarray  # images whose label is the only one of its class: it can't be checked
+    unchecked: np.ndarray
 
 
 def label_issues(
     X: ArrayLike,
     y: ArrayLike,
     *,
+    recipe: str | Recipe = "best",
     graph: str | Path | Neighbors | None = None,
     uniform_prior: bool = False,
     n_jobs: int | None = None,
@@ -119,56 +141,53 @@ def label_issues(
 
     Parameters
     ----------
-    X : array of images, as of SemiSupervisedClassifier.fit
-    y : array of shape (n_samples,)
-        The labels, −1 for images without one.
-    graph, uniform_prior, n_jobs, verbose
-        As of SemiSupervisedClassifier.
+    X, y : arrays
+        Images, and their labels, as of SemiSupervisedClassifier.fit.
+    recipe, graph, uniform_prior, n_jobs, verbose
+        As of SemiSupervisedClassifier; the recipe says how the graph is made.
 
     Returns
     -------
     LabelIssues
         The labels that are wrong with more than 60 % and for which another class is more probable; and how many are, in all.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.datasets import load_digits
-    >>> from ssl_core import label_issues
-    >>> X, y = load_digits(return_X_y=True)
-    >>> spoilt = np.where(np.arange(300) == 7, (y[:300] + 1) % 10, y[:300])
-    >>> 7 in label_issues(X[:300], spoilt, graph=cache).index
-    True
     """
-    pile = _pile(X, y, BEST, graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
-    assert pile.neighbors is not None  # `best` has a graph
-    if len(pile.classes) < 2:
-        raise ValueError(f"y: the number of classes has to be greater than one; got {len(pile.classes)} class")
-    labeled = pile.labeled
-    check = label_errors.check(pile.neighbors, labeled, pile.images.y[labeled], len(pile.classes), uniform_prior=uniform_prior)
+    pile = _pile(X, y, _with_graph(recipe), graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
+    classes, labeled = pile.classes, pile.labeled
+    if len(classes) < 2:
+        raise ValueError(f"y: the number of classes has to be greater than one; got {len(classes)} class")
+    check = label_errors.check(pile.graph, labeled, pile.images.y[labeled], len(classes), uniform_prior=uniform_prior)
     worst = [i for i in check.p_wrong.argsort(descending=True, stable=True).tolist() if check.suspect[i]]
+    given, suggested = (classes[each[worst].numpy()] for each in (check.y_l, check.suggested))
+    interval = check.n_wrong, check.low, check.high
     return LabelIssues(
-        labeled[worst].numpy(),
-        pile.classes[check.y_l[worst].numpy()],
-        pile.classes[check.suggested[worst].numpy()],
-        check.p_wrong[worst].numpy(),
-        check.n_wrong,
-        check.low,
-        check.high,
-        labeled[~check.checked].numpy(),
+        labeled[worst].numpy(), given, suggested, check.p_wrong[worst].numpy(), *interval, labeled[~check.checked].numpy()
     )
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many labels it takes."""
+    """How many labels it takes.
 
-    target: float  # accuracy
-    n_labels: float  # with which the mean accuracy reaches it, by the learning curve; infinity if no number does
-    low: float  # to `high` with a probability of 0.9
+    Attributes
+    ----------
+    target : float
+        The accuracy to be reached.
+    n_labels : float
+        With so many labels the mean accuracy reaches it, by the learning curve; infinity if with none.
+    low, high : float
+        The interval of that number, with a probability of 0.9.
+    accuracy : dict of int to list of float
+        What was measured: by number of labels, one accuracy for each draw.
+    n_test : int
+        Images on which it was measured.
+    """
+
+    target: float
+    n_labels: float
+    low: float
     high: float
-    accuracy: dict[int, list[float]]  # that was measured, by number of labels: one for each draw
-    n_test: int  # images on which it was
+    accuracy: dict[int, list[float]]
+    n_test: int
 
 
 def how_many(
@@ -185,26 +204,22 @@ def how_many(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Budget:
-    """How many labels it takes to classify these images with the accuracy `target`.
+    """How many labels it takes to classify these images with the accuracy `target`. As `make sweep` and its results page.
 
-    Half of the labels, drawn at random, are held back to measure with. Networks learn from several numbers of the others, and a
-    saturating power law through their accuracies (Hestness et al. 2017) says with how many labels the target is reached. As
-    `make sweep` and its results page.
+    Half of the labels are held back to measure with. Networks learn from several numbers of the others, and a saturating power
+    law through their accuracies (Hestness et al. 2017) says with how many labels the target is reached.
 
     Parameters
     ----------
-    X : array of images, as of SemiSupervisedClassifier.fit
-    y : array of shape (n_samples,)
-        The labels so far, −1 for images without one.
+    X, y : arrays
+        Images, and their labels so far, as of SemiSupervisedClassifier.fit.
     target : float, default=0.99
-        Between 0 and 1.
-    recipe : str or Recipe, default="best"
-        What is trained.
+        The accuracy, between 0 and 1.
     sizes : sequence of int, default=None
         Numbers of labels to try, three or more. None: a fourth, a half and all of those that are not held back.
     repeats : int, default=2
         Draws of each size.
-    graph, uniform_prior, random_state, n_jobs, verbose
+    recipe, graph, uniform_prior, random_state, n_jobs, verbose
         As of SemiSupervisedClassifier.
 
     Returns
@@ -214,28 +229,32 @@ def how_many(
     """
     if not isinstance(target, int | float) or not 0 < target < 1:
         raise ValueError(f"target={target!r}: must be a number between 0 and 1")
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ValueError(f"repeats={repeats!r}: must be a whole number from 1")
-    chosen = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
+    chosen, seed = recipes.get(recipe) if isinstance(recipe, str) else recipe, check_seed(random_state)
     codes, classes = encoded(y)
     tried = _sizes(sizes, int((codes >= 0).sum()), len(classes))
+    seeds = range(seed, seed + check_whole("repeats", repeats))
     pile = _pile(X, y, chosen, graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
+    with threads(n_jobs):
+        accuracy, n_test = _measured(pile, tried, seeds, verbose=verbose)
+    needed = Forecast({n: np.array(values) for n, values in accuracy.items()}, n_test).labels_for(target)
+    return Budget(target, needed.mean, needed.low, needed.high, accuracy, n_test)
+
+
+def _measured(pile: _Pile, sizes: list[int], seeds: range, *, verbose: int) -> tuple[dict[int, list[float]], int]:
+    """The accuracies with each of the `sizes`, one a seed, on the labels that are held back; and the number of these."""
     labels = pile.images.y
-    test = drawn(labels, round(HELD_BACK * len(pile.labeled)), check_seed(random_state), "class-balanced")
+    test = drawn(labels, round(HELD_BACK * len(pile.labeled)), seeds[0], "class-balanced")
     left = labels.clone()
     left[test] = -1
     images = replace(pile.images, y=left, x_test=pile.images.x[test], y_test=labels[test])
-    accuracy: dict[int, list[float]] = {n: [] for n in tried}
-    with threads(n_jobs):
-        for n in tried:
-            for seed in range(random_state, random_state + repeats):
-                labeling = Labeling(n, seed, "class-balanced")
-                _, result = experiment.run(images, labeling, pile.recipe, pile.neighbors)
-                accuracy[n].append(result.trained.accuracy)
-                if verbose:
-                    print(f"how_many · {n} labels, draw {seed}: {100 * accuracy[n][-1]:.2f} %", flush=True)
-    needed = Forecast({n: np.array(values) for n, values in accuracy.items()}, len(test)).labels_for(target)
-    return Budget(target, needed.mean, needed.low, needed.high, accuracy, len(test))
+    accuracy: dict[int, list[float]] = {n: [] for n in sizes}
+    for n in sizes:
+        for seed in seeds:
+            _, result = experiment.run(images, Labeling(n, seed, "class-balanced"), pile.recipe, pile.neighbors)
+            accuracy[n].append(result.trained.accuracy)
+            if verbose:
+                print(f"how_many · {n} labels, draw {seed}: {100 * accuracy[n][-1]:.2f} %", flush=True)
+    return accuracy, len(test)
 
 
 def _sizes(sizes: Sequence[int] | None, n_labels: int, n_classes: int) -> list[int]:
@@ -248,6 +267,14 @@ def _sizes(sizes: Sequence[int] | None, n_labels: int, n_classes: int) -> list[i
     if len(tried) < SIZES or not all(isinstance(n, int | np.integer) and n_classes <= n <= most for n in tried):
         raise ValueError(f"sizes={sizes!r}: must be {SIZES} or more different whole numbers from {n_classes} to {most}")
     return [int(n) for n in tried]
+
+
+def _with_graph(recipe: str | Recipe) -> Recipe:
+    """The recipe; raises ValueError if it has no graph of neighbours."""
+    chosen = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
+    if chosen.pretraining is None:
+        raise ValueError(f"recipe={chosen.name!r}: must be one with a graph of neighbours, as best and quick")
+    return chosen
 
 
 def _pile(

@@ -1,9 +1,11 @@
 """Data sets, by name or as a folder of images: fetched, verified and decoded into arrays of bytes, with their metadata.
 
 `describe(name)` gives the metadata of a data set, `load(name)` also its images. Files lie in the data folder `root`, by
-default the project's. named.py lists the data sets that have a name; to add one, add an entry there.
+default the project's, or, where the package alone is installed, the user's cache. named.py lists the data sets that have a
+name; to add one, add an entry there.
 """
 
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,9 @@ from .named import DATA_SETS, NamedSet, PublishedSet
 from .names import is_archive, is_image, not_a_folder
 from .store import Arrays
 
-DATA = Path(__file__).resolve().parents[2] / "data"  # of the project: an editable checkout
+_PROJECT = Path(__file__).resolve().parents[2]  # where the package lies in a checkout of the project
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl-core"  # of whoever installed the package alone
+DATA = (_PROJECT if (_PROJECT / "pyproject.toml").exists() else _CACHE) / "data"
 NAMES = tuple(DATA_SETS)
 ALLOWED = f"one of {', '.join(NAMES)}, or the path of a folder of images, with a / in it"
 

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from ssl_core.datasets import DataError
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, (module, summary) in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if arguments[:1] == [name]:
-            import_module(module).configure(sub)
+            _imported(name, module).configure(sub)
     args = parser.parse_args(arguments)
     # SIGTERM and Ctrl-C interrupt it, Ctrl-C also where a shell had it ignored: a sweep then ends with its runs.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,6 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if type(error) is not LookupError:  # an IndexError or a KeyError is a bug
             raise
         sys.exit(f"{args.command}: {error}")
+
+
+def _imported(command: str, module: str) -> ModuleType:
+    """The module; ends the program with one line where a package that the lab needs is not installed."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("ssl_core"):
+            raise
+        sys.exit(f"{command}: the package {error.name} is not installed: `make setup`, in a clone of the project, installs all")
 
 
 def use_utf8() -> None:

@@ -142,6 +142,13 @@ def test_watch(outputs):
     assert checked.returncode == 0, checked.stdout
 
 
+def test_quickstart(outputs, tmp_path):
+    copy = execute(outputs, "quickstart.ipynb", {"data": "digits", "n_labels": 50, "smoke": True, "graphs": str(tmp_path)})
+    text = copy.read_text()
+    assert "% test accuracy with 50 labels" in text and "suspect labels, among them" in text
+    assert text.count('"image/png"') == 6 and len(list(tmp_path.glob("*.safetensors"))) == 2, "each graph is made once"
+
+
 def test_label_next(outputs):
     """On the smallest data set, with features of a few steps."""
     checked = nbval(

@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
 import yaml
 
+import ssl_core
 from ssl_core.lab.page.tables import page_tables
 from ssl_core.lab.runs import records
 from ssl_core.lab.runs.files import REFERENCE, ROOT
@@ -44,7 +46,9 @@ def test_environment_yml_installs_from_pyproject():
 
 def test_each_dependency_has_its_reason():
     text = (ROOT / "pyproject.toml").read_text()
-    for requirement in sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"]):
+    for requirement in (
+        PROJECT["dependencies"] + PROJECT["optional-dependencies"]["lab"] + PROJECT["optional-dependencies"]["dev"]
+    ):
         assert re.search(rf'^    "{re.escape(requirement)}",  # \w', text, re.MULTILINE), requirement
 
 
@@ -53,6 +57,86 @@ def test_science_does_not_know_the_lab():
     others = {path for path in MODULES if "lab" not in path.parts and path != ROOT / "ssl_core" / "__init__.py"}
     for path in science | others:
         assert not re.search(r"\blab\b|papermill|pandas|matplotlib", path.read_text()), path
+
+
+# A Python in which only the packages of `dependencies` can be imported, and what these import themselves is not asked for.
+ALONE = """
+import sys
+from importlib.machinery import ModuleSpec
+extras = {extras!r}
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name.partition(".")[0] in extras else None
+
+    def create_module(self, spec):
+        raise ModuleNotFoundError(f"No module named {{spec.name!r}}", name=spec.name)
+
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def alone(program, tmp_path):
+    """Runs a program where no package of the extra `lab` can be imported, from a folder outside the project."""
+    names = [re.split(r"[=<>]", each)[0] for each in PROJECT["optional-dependencies"]["lab"]]
+    modules = {"beautifulsoup4": "bs4"}
+    extras = {modules.get(name, name.replace("-", "_")) for name in names} - {"torch", "jinja2"}  # PyTorch brings the other
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", ALONE.format(extras=sorted(extras)) + program]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+
+
+def test_the_estimator_needs_no_package_of_the_lab(tmp_path):
+    program = """
+from dataclasses import replace
+import numpy as np
+import ssl_core
+from ssl_core.datasets import load
+assert not {"sklearn", "torchvision", "pandas"} & set(sys.modules), "import ssl_core takes little time"
+_, digits = load("digits")
+few = np.where(np.arange(200) < 50, digits["y"][:200], -1)
+short = replace(ssl_core.RECIPES["supervised"], epochs=1, steps_per_epoch=2)
+print(ssl_core.SemiSupervisedClassifier(short).fit(digits["x"][:200, 0], few).predict(digits["x_test"][:9, 0]).shape)
+print(load("mnist")[1]["x"].shape)
+"""
+    result = alone(program, tmp_path)
+    assert result.stdout.split("\n")[:2] == ["(9,)", "(60000, 1, 28, 28)"], result.stderr
+
+
+def test_the_lab_says_which_package_it_lacks(tmp_path):
+    result = alone("from ssl_core.lab.__main__ import main; main(['sweep'])", tmp_path)
+    said = r"sweep: the package \w+ is not installed: `make setup`, in a clone of the project, installs all"
+    assert re.fullmatch(said, result.stderr.strip()), result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_wheel_is_whole(tmp_path):
+    """Built as an index would get it, checked, and imported from where pip puts it."""
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "ssl_core", clone / "ssl_core", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+
+    def run(*arguments, **more):
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False, **more)
+
+    built = run("-m", "build", "--outdir", str(tmp_path / "dist"), str(clone))
+    if "Could not find a version" in built.stdout + built.stderr or "connection" in (built.stdout + built.stderr).lower():
+        pytest.skip("no package index can be reached: " + built.stdout.strip()[-200:])
+    assert built.returncode == 0, built.stdout + built.stderr
+    wheel, sdist = sorted((tmp_path / "dist").iterdir(), key=lambda path: path.suffix != ".whl")
+    checked = run("-m", "twine", "check", "--strict", str(wheel), str(sdist))
+    assert checked.returncode == 0, checked.stdout
+    run("-m", "pip", "install", "--no-deps", "--target", str(tmp_path / "there"), str(wheel))
+    program = "import ssl_core; print(ssl_core.__file__, ssl_core.__version__); from ssl_core import SemiSupervisedClassifier"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "there")}
+    result = run("-c", program, env=environment)
+    assert result.stdout.split() == [str(tmp_path / "there" / "ssl_core" / "__init__.py"), ssl_core.__version__], result.stderr
+    assert (tmp_path / "there" / "ssl_core" / "py.typed").exists() and wheel.stat().st_size < 1e6
 
 
 def functions(path):
@@ -132,7 +216,7 @@ esac
     index = "https://download.pytorch.org/whl/cpu"
     (install,) = [line for line in notes.read_text().splitlines() if "pip install" in line]
     assert (f"--extra-index-url {index}" in install) == (torch == "cpu" and reachable)
-    assert install.endswith("--editable .") and (tmp_path / ".venv" / ".ready").exists()
+    assert install.endswith("--editable .[lab]") and (tmp_path / ".venv" / ".ready").exists()
     assert (f"setup: TORCH=cpu: {index} cannot be reached" in result.stdout) == (torch == "cpu" and not reachable)
 
 

@@ -10,7 +10,7 @@ from ssl_core.lab.__main__ import main
 from ssl_core.lab.page import site
 from ssl_core.lab.page.site import Example
 
-PAGES = ("index.html", "README.html", "notebooks/ablation.html")
+PAGES = ("index.html", "README.html", "ssl_core/api.html", "notebooks/ablation.html")
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 

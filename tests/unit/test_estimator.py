@@ -1,5 +1,6 @@
 """The estimator and the three questions: scikit-learn's own checks, labels of any kind, and the numbers of a sweep."""
 
+import doctest
 import pickle
 import warnings
 from dataclasses import replace
@@ -18,7 +19,20 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import ssl_core
-from ssl_core import SemiSupervisedClassifier, arrays, data, experiment, graph, how_many, label_issues, labels, suggest
+from ssl_core import (
+    SemiSupervisedClassifier,
+    arrays,
+    data,
+    estimator,
+    experiment,
+    graph,
+    how_many,
+    label_issues,
+    labels,
+    questions,
+    suggest,
+)
+from ssl_core.lab.page import api
 from ssl_core.recipes import BEST, SUPERVISED
 
 # A few cheap steps: enough to tell scikit-learn's three blobs apart.
@@ -58,6 +72,7 @@ def fitted(digits):
     return SemiSupervisedClassifier(SHORT).fit(X, few)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([SemiSupervisedClassifier(SHORT)], expected_failed_checks=lambda estimator: EXPECTED)
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn_accepts_it(estimator, check):
@@ -136,6 +151,7 @@ def test_it_is_pickled_whole(digits, fitted):
     assert np.array_equal(again.transduction_, fitted.transduction_)
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_experiment(digits):
     """A user who has no other label than those drawn gets the network that somebody gets who draws them from all."""
     X, y, _ = digits
@@ -155,6 +171,7 @@ def test_numbers_are_those_of_the_experiment(digits):
         assert torch.equal(fitted.graph_.index, neighbors.index)
 
 
+@pytest.mark.slow
 def test_the_graph_is_kept_between_fits(digits, tmp_path, monkeypatch):
     X, _, few = digits
     built = []
@@ -172,6 +189,7 @@ def test_the_graph_is_kept_between_fits(digits, tmp_path, monkeypatch):
         SemiSupervisedClassifier(SHORT, graph=again.graph_).fit(X[:200], few[:200])
 
 
+@pytest.mark.slow
 def test_it_stands_in_pipelines_and_searches(digits, tmp_path):
     X, _, few = digits
     classifier = SemiSupervisedClassifier(SHORT, graph=str(tmp_path))
@@ -280,40 +298,37 @@ def graphs(tmp_path_factory):
     return tmp_path_factory.mktemp("graphs")
 
 
-@pytest.fixture
-def quickly(monkeypatch):
-    """The questions with features learned in two steps: of the digits, histograms of gradients alone tell much."""
-    monkeypatch.setattr("ssl_core.questions.BEST", SHORT)
-
-
-def test_suggested_images_stand_for_all_and_have_no_label(digits, graphs, quickly):
+def test_suggested_images_stand_for_all_and_have_no_label(digits, graphs):
     X, y, few = digits
-    chosen = suggest(X, 20, graph=graphs)
+    chosen = suggest(X, 20, recipe=SHORT, graph=graphs)
     assert len(set(chosen.tolist())) == 20 and len(set(y[chosen])) >= 9
-    assert np.array_equal(chosen, suggest(X, 20, np.full(300, -1), graph=graphs))
-    assert (suggest(X, 30, few, graph=graphs) >= 60).all()
+    assert np.array_equal(chosen, suggest(X, 20, np.full(300, -1), recipe=SHORT, graph=graphs))
+    assert (suggest(X, 30, few, recipe=SHORT, graph=graphs) >= 60).all()
     with pytest.raises(ValueError, match=r"^n_labels=301: must be a whole number from 1 to 300$"):
-        suggest(X, 301, graph=graphs)
+        suggest(X, 301, recipe=SHORT, graph=graphs)
 
 
-def test_swapped_labels_are_found(digits, graphs, quickly):
+def test_swapped_labels_are_found(digits, graphs):
     X, y, _ = digits
     spoilt = y.copy()
     swapped = np.array([5, 40, 77, 130, 222])
     spoilt[swapped] = (spoilt[swapped] + 3) % 10
-    issues = label_issues(X, spoilt, graph=graphs)
+    issues = label_issues(X, spoilt, recipe=SHORT, graph=graphs)
     found = np.isin(issues.index, swapped)
     assert found.sum() == 5 and len(found) <= 8
     right = issues.suggested[found] == y[issues.index[found]]
     assert right.sum() >= 4 and np.array_equal(issues.given, spoilt[issues.index])
     assert (np.diff(issues.p_wrong) <= 0).all() and issues.low <= issues.n_wrong <= issues.high
     with pytest.raises(ValueError, match="has to be greater than one; got 1 class"):
-        label_issues(X, np.zeros(300, int), graph=graphs)
+        label_issues(X, np.zeros(300, int), recipe=SHORT, graph=graphs)
+    with pytest.raises(ValueError, match=r"^recipe='supervised': must be one with a graph of neighbours"):
+        label_issues(X, y, recipe="supervised")
 
 
+@pytest.mark.slow
 def test_a_budget_has_its_interval(digits, graphs):
     X, y, few = digits
-    quick = replace(SHORT, epochs=3)
+    quick = replace(SHORT, epochs=1)
     budget = how_many(X, y, 0.8, recipe=quick, graph=graphs)
     assert list(budget.accuracy) == [37, 75, 150] and budget.n_test == 150
     assert all(len(values) == 2 for values in budget.accuracy.values())
@@ -329,6 +344,21 @@ def test_a_budget_has_its_interval(digits, graphs):
             how_many(X, y, **{"target": 0.8, "recipe": quick, "graph": graphs, **arguments})
     with pytest.raises(ValueError, match=r"^y has 60 labels: must be 80 or more, of 10 classes: half of them are held back"):
         how_many(X, few, 0.8, recipe=quick, graph=graphs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [estimator, questions])
+def test_examples_of_the_docstrings(module, graphs):
+    result = doctest.testmod(module, extraglobs={"folder": graphs})
+    assert result.attempted and not result.failed
+
+
+def test_each_name_of_the_interface_has_its_sections():
+    """Shapes, units, errors and sources: what a page of the interface is made from."""
+    text = api.markdown()
+    for name in ("SemiSupervisedClassifier", "fit", "suggest", "label_issues", "how_many"):
+        assert f" {name}\n\n```python\n{name}(" in text
+    assert text.count("**Parameters**") >= 5 and text.count("**Returns**") >= 4 and text.count("```pycon") == 2
 
 
 def test_names_are_imported_when_they_are_asked_for():

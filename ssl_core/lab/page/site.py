@@ -22,7 +22,7 @@ from ..runs.executors import LocalExecutor
 from ..runs.notebook import FOLDER, KEEP_MEMORY, Execution, NotebookFailed
 from ..runs.spec import Run
 from ..runs.sweep import cores, lock, sweep
-from . import html
+from . import api, html
 
 RESULTS_PAGE = "outputs/reference/results.html"
 DOCUMENTS = (  # in the order of the index
@@ -33,6 +33,7 @@ NAVIGATION = {
     "Home": "index.html",
     "Results": RESULTS_PAGE,
     "Notebooks": "notebooks/README.md",
+    "API": api.SOURCE,
     "Report": "REPORT.md",
     "Read me": "README.md",
 }
@@ -53,6 +54,11 @@ class Example:
 
 OF_REFERENCE = Example("The runs are those of the reference, of which the repository has the table.", {}, "reference")
 EXAMPLES = {  # in the order of the index
+    "quickstart": Example(
+        "The data set is scikit-learn's digits, with 50 labels, and the recipe <code>quick</code>.",
+        {"data": "digits", "n_labels": 50, "recipe": "quick"},
+        "graphs",
+    ),
     "train": Example(
         "One run of 50 labels with the recipe <code>supervised</code>, which is quicker than <code>best</code>.", {}
     ),
@@ -91,6 +97,7 @@ def build(site: Path, names: list[str]) -> None:
         shutil.copytree(files.REFERENCE, work / "reference", dirs_exist_ok=True)
         executed = execute(names, work)
         bodies = {document: html.of_markdown((files.ROOT / document).read_text()) for document in DOCUMENTS}
+        bodies[api.SOURCE] = html.of_markdown(api.markdown())
         for name, notebook in executed.items():
             bodies[f"notebooks/{name}.ipynb"] = _with_note(_read(notebook, work, code=True), EXAMPLES[name].note)
         if "results" in executed:
@@ -139,7 +146,8 @@ def parameters(name: str, work: Path) -> dict[str, object]:
     example = EXAMPLES[name]
     if not example.folder:
         return dict(example.parameters)
-    return {"folder" if name == "own_images" else "outputs": str(work / example.folder), **example.parameters}
+    where = {"own_images": "folder", "quickstart": "graphs"}.get(name, "outputs")
+    return {where: str(work / example.folder), **example.parameters}
 
 
 def index(bodies: Mapping[str, BeautifulSoup]) -> BeautifulSoup:
@@ -149,7 +157,7 @@ def index(bodies: Mapping[str, BeautifulSoup]) -> BeautifulSoup:
         "introduction": _introduction(bodies["README.md"]),
         "results": RESULTS_PAGE if RESULTS_PAGE in bodies else None,
         "notebooks": [entry for source, entry in entries.items() if source.endswith(".ipynb")],
-        "documents": [entries[source] for source in DOCUMENTS],
+        "documents": [entries[source] for source in (*DOCUMENTS, api.SOURCE)],
     }
     return BeautifulSoup(html.TEMPLATES.get_template("index.html.j2").render(parts), "html.parser")
 

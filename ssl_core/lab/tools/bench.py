@@ -49,8 +49,7 @@ RATIOS = {
     "scaling": "runs per hour with one job per core, relative to those of one job",
 }
 PRECISE, ROUGH = PRECISIONS
-TRAINED = ("published", "supervised", "best")  # the recipes that are measured
-# The same in the precision that `auto` does not choose, and the matrix products in either; where there is bfloat16.
+TRAINED = ("published", "supervised", "best")  # the recipes that are measured; and in the precision that `auto` does not choose:
 BOTH = (f"supervised {PRECISE}", f"best {PRECISE}", f"multiply {ROUGH}") if best_precision() == ROUGH else ()
 N_LABELS = 6000  # where the report's loop is measured
 STEPS = 30  # of a measurement: an epoch of the report at 6000 labels
