@@ -2,15 +2,17 @@
 
 Examples
 --------
+>>> from dataclasses import replace
 >>> import numpy as np
 >>> from sklearn.datasets import load_digits
->>> from ssl_core import label_issues, suggest
+>>> from ssl_core import RECIPES, label_issues, suggest
 >>> X, y = load_digits(return_X_y=True)
->>> first = suggest(X[:300], 20, recipe="quick", graph=folder)
+>>> short = replace(RECIPES["quick"], pretraining=replace(RECIPES["quick"].pretraining, steps=20))
+>>> first = suggest(X[:300], 20, recipe=short, graph=folder)
 >>> len(set(first.tolist()))
 20
 >>> spoilt = np.where(np.arange(300) == 7, (y[:300] + 1) % 10, y[:300])
->>> bool(7 in label_issues(X[:300], spoilt, recipe="quick", graph=folder).index)
+>>> bool(7 in label_issues(X[:300], spoilt, recipe=short, graph=folder).index)
 True
 """
 
