@@ -21,7 +21,7 @@ def encoded(y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     known = np.ones(len(labels), bool) if masked is None else ~masked
     if labels.dtype.kind in "fc":
         assert_all_finite(labels[known], input_name="y")
-    elif labels.dtype.kind == "O" and any(value is None or value != value for value in labels[known].tolist()):
+    elif labels.dtype.kind == "O" and any(map(_missing, labels[known].tolist())):
         raise ValueError(f"Input y contains NaN or None: images without a label have {UNLABELED}")
     known[known] = [value not in (UNLABELED, str(UNLABELED)) for value in labels[known].tolist()]
     if not known.any():
@@ -37,3 +37,8 @@ def encoded(y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     all_codes = np.full(len(labels), UNLABELED)
     all_codes[known] = codes
     return all_codes, classes
+
+
+def _missing(value: object) -> bool:
+    """Whether a value stands for none: None, NaN, or one of the marks of data frames."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -91,8 +92,6 @@ def test_views_are_what_makes_it_depend_on_the_place(name):
 
 @pytest.mark.parametrize("kind", ["bytes", "floats", "square", "channels", "tensor", "frame"])
 def test_the_same_images_in_any_array_are_the_same(digits, fitted, kind):
-    import pandas as pd
-
     X, _, few = digits
     levels = (X * 255 / 16).round()
     same = {
@@ -219,6 +218,8 @@ def test_without_a_label_classes_are_clusters(digits):
         (np.linspace(0, 1, 300), r"Unknown label type: continuous"),
         (np.full(300, np.nan), r"Input y contains NaN"),
         (np.array([None] * 300), r"Input y contains NaN or None: images without a label have -1$"),
+        (pd.array([1, None] * 150, dtype="Int64"), r"Input y contains NaN"),
+        (np.array(["a", pd.NA] * 150, dtype=object), r"Input y contains NaN or None"),
         (np.array(["a", 1] * 150, dtype=object), r"^Unknown label type: y has texts and numbers; must be all of one kind$"),
         (np.arange(300) - 2, r"^y has the label -2: must be 0 or more, or -1 for an image without a label$"),
         (np.zeros((300, 2)), r"y should be a 1d array"),
