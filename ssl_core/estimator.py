@@ -23,10 +23,10 @@ from .datasets.machine import cores, digest, lock
 from .experiment import Labeling, check_recipe, network, prepare
 from .graph import Neighbors
 from .labels import encoded
-from .model import PRECISIONS, Net
+from .model import PRECISIONS
 from .progress import Progress
 from .recipes import LINEAR, Pretraining, Recipe
-from .train import fit, probabilities
+from .train import TrainingResult, fit, probabilities
 
 KEEP = 1 << 30  # bytes: what is freed is kept for the next step, up to so many
 
@@ -162,18 +162,16 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         elif len(classes) < 2:
             raise ValueError(f"y: the number of classes has to be greater than one; got {len(classes)} class")
         labeling = Labeling(n_labels, seed, n_clusters=0 if n_labels else self.n_clusters)
-        self.look_, pixels = arrays.Look.of(rows, shape, self.side)
-        names = tuple(map(str, classes))
-        images = as_images(self.look_, pixels, codes, names)
-        recipe = fitting(recipe, self.look_, self.precision, uniform_prior=self.uniform_prior).for_labels(n_labels)
+        look, pixels = arrays.Look.of(rows, shape, self.side)
+        images = as_images(look, pixels, codes, tuple(map(str, classes)))
+        recipe = fitting(recipe, look, self.precision, uniform_prior=self.uniform_prior).for_labels(n_labels)
         tell = Progress(type(self).__name__) if self.verbose else None
         with threads(self.n_jobs):
-            neighbors = self._neighbors(images, pixels, recipe.pretraining, tell)
-            task = prepare(images, labeling, recipe, neighbors)
-            self._train(images, task, recipe, seed, tell)
+            task = prepare(images, labeling, recipe, self._neighbors(images, look, pixels, recipe.pretraining, tell))
+            untrained = network(images, seed, device.training_device(self.device), task.n_clusters)
+            training = fit(untrained, task, recipe, seed, tell.on_epoch if tell else lambda row, epochs: None)
         self.classes_ = np.arange(task.n_clusters) if task.n_clusters else classes
-        self.left_out_ = np.empty(0, np.int64) if task.check is None else task.check.labeled[task.check.left_out].numpy()
-        self._pixels = pixels
+        self._remember(look, pixels, task, training)
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:
@@ -229,21 +227,25 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31))
 
     def _neighbors(
-        self, images: Images, pixels: np.ndarray, pretraining: Pretraining | None, tell: Progress | None
+        self, images: Images, look: arrays.Look, pixels: np.ndarray, pretraining: Pretraining | None, tell: Progress | None
     ) -> Neighbors | None:
-        """The graph of the images: that of the last fit, if they are the same, of the parameter `graph`, or made."""
-        key = key_of(self.look_, pixels, pretraining)
-        if pretraining is None or getattr(self, "_graph_key", "") != key:
-            self.graph_ = None if pretraining is None else neighbors_of(images, pretraining, self.graph, self.device, key, tell)
+        """The graph of the images: of the parameter `graph`, or that of the last fit, if they are the same, or made."""
+        self.graph_: Neighbors | None
+        given = isinstance(self.graph, Neighbors)
+        key = "" if given or pretraining is None else key_of(look, pixels, pretraining, self.device)
+        if pretraining is None:
+            self.graph_ = None
+        elif given or getattr(self, "_graph_key", "") != key:
+            self.graph_ = neighbors_of(images, pretraining, self.graph, self.device, key, tell)
         self._graph_key: str = key
         return self.graph_
 
-    def _train(self, images: Images, task: Task, recipe: Recipe, seed: int, tell: Progress | None) -> None:
-        untrained = network(images, seed, device.training_device(self.device), task.n_clusters)
-        training = fit(untrained, task, recipe, seed, tell.on_epoch if tell else lambda row, epochs: None)
+    def _remember(self, look: arrays.Look, pixels: np.ndarray, task: Task, training: TrainingResult) -> None:
+        """Keeps what was learned, all at once: an interrupted fit leaves the one before as it was."""
         self.__dict__.pop("label_distributions_", None)  # of an earlier fit
-        self.model_: Net = training.model
-        self.history_, self.n_iter_, self.recipe_ = training.history, len(training.history), recipe
+        self.look_, self._pixels, self.recipe_, self.model_ = look, pixels, training.recipe, training.model
+        self.history_, self.n_iter_ = training.history, len(training.history)
+        self.left_out_ = np.empty(0, np.int64) if task.check is None else task.check.labeled[task.check.left_out].numpy()
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         x, recipe = self.look_.images(pixels), self.recipe_
@@ -268,9 +270,10 @@ def fitting(recipe: Recipe, look: arrays.Look, precision: str, *, uniform_prior:
     return recipe.in_precision(device.best_precision() if precision == "auto" else precision)
 
 
-def key_of(look: arrays.Look, pixels: np.ndarray, pretraining: Pretraining | None) -> str:
-    """What the graph of these images follows from, as a digest."""
-    return digest([hashlib.sha256(pixels.tobytes()).hexdigest(), repr(look), repr(pretraining)])[:16]
+def key_of(look: arrays.Look, pixels: np.ndarray, pretraining: Pretraining, where: str) -> str:
+    """What the graph of these images follows from, made on the device `where`, as a digest."""
+    follows = [hashlib.sha256(pixels.tobytes()).hexdigest(), repr(look), repr(pretraining), device.training_device(where).type]
+    return digest(follows)[:16]
 
 
 def neighbors_of(

@@ -300,6 +300,6 @@ def _pile(
     if recipe.pretraining is None:
         return _Pile(images, classes, recipe, None)
     with threads(n_jobs):
-        key = key_of(look, pixels, recipe.pretraining)
+        key = key_of(look, pixels, recipe.pretraining, "auto")
         neighbors = neighbors_of(images, recipe.pretraining, given, "auto", key, Progress("graph") if verbose else None)
     return _Pile(images, classes, recipe, neighbors)

@@ -276,6 +276,16 @@ def test_bad_parameters_are_named(digits, parameters, message):
         SemiSupervisedClassifier(**{"recipe": SHORT, **parameters}).fit(digits[0], digits[2])
 
 
+def test_an_interrupted_fit_leaves_the_one_before(digits, monkeypatch):
+    X, _, few = digits
+    classifier = SemiSupervisedClassifier(SHORT).fit(X, few)
+    expected = classifier.predict_proba(X)
+    monkeypatch.setattr(estimator, "fit", lambda *_: pytest.fail("interrupted"))
+    with pytest.raises(pytest.fail.Exception, match="interrupted"):
+        classifier.fit(16 - X[:250], few[:250])
+    assert np.array_equal(classifier.predict_proba(X), expected)
+
+
 def test_unfitted_says_so(digits):
     classifier = SemiSupervisedClassifier(SHORT)
     for use in (lambda: classifier.predict(digits[0]), lambda: classifier.label_distributions_, lambda: classifier.transduction_):
