@@ -95,5 +95,5 @@ def test_a_notebook_that_fails_is_named(tmp_path, monkeypatch):
 
 
 def test_an_unknown_notebook_is_refused(tmp_path):
-    with pytest.raises(SystemExit, match=r"^site: only='trian': must be one of train, results, "):
+    with pytest.raises(SystemExit, match=r"^site: only='trian': must be one of quickstart, train, results, "):
         main(["site", "--outputs", str(tmp_path), "--only", "trian"])

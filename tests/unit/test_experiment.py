@@ -62,7 +62,7 @@ def test_graph_gives_candidates_and_class_prior(digits, neighbors):
 
 def test_typical_draw_is_the_selection_of_the_graph(digits, neighbors):
     task = experiment.prepare(digits, Labeling(20, 5, "typical"), SUPERVISED, neighbors)
-    assert torch.equal(task.split.labeled, selection.typical(neighbors, 20, 5).index)
+    assert torch.equal(task.split.labeled.sort().values, selection.typical(neighbors, 20, 5).index.sort().values)
 
 
 @pytest.mark.parametrize("labeling, recipe", [(Labeling(50, 0), BEST), (Labeling(50, 0, "typical"), SUPERVISED)])
@@ -102,8 +102,9 @@ def test_run_is_its_parts_one_after_the_other(digits):
 
 def test_without_labels_clusters_are_the_classes(digits, neighbors):
     task = experiment.prepare(digits, Labeling(0, 3), BEST, neighbors)
-    assert torch.equal(task.split.labeled, selection.typical(neighbors, 10, 3).index) and task.n_clusters == 10
-    assert task.y_l.tolist() == list(range(10)) and len(task.x_u) == len(digits.x) - 10
+    by_number = task.y_l.argsort()
+    assert torch.equal(task.split.labeled[by_number], selection.typical(neighbors, 10, 3).index) and task.n_clusters == 10
+    assert task.y_l[by_number].tolist() == list(range(10)) and len(task.x_u) == len(digits.x) - 10
     blind = replace(digits, y=torch.full_like(digits.y, -1), classes=())
     again = experiment.prepare(blind, Labeling(0, 3, n_clusters=10), BEST, neighbors)
     assert torch.equal(again.candidates, task.candidates), "no label takes part"
