@@ -8,7 +8,7 @@ Examples
 >>> from ssl_core import RECIPES, label_issues, suggest
 >>> X, y = load_digits(return_X_y=True)
 >>> short = replace(RECIPES["quick"], pretraining=replace(RECIPES["quick"].pretraining, steps=20))
->>> first = suggest(X[:300], 20, recipe=short, graph=folder)
+>>> first = suggest(X[:300], 20, recipe=short, graph=folder)  # the folder keeps the graph
 >>> len(set(first.tolist()))
 20
 >>> spoilt = np.where(np.arange(300) == 7, (y[:300] + 1) % 10, y[:300])
