@@ -25,8 +25,9 @@ def flat(X: ArrayLike) -> tuple[ArrayLike, tuple[int, ...] | None]:
     if array.ndim in (3, 4) and array.size:
         shape = array.shape[1:]
         if len(shape) == 3 and shape[2] not in (1, 3):
-            raise ValueError(f"X.shape={array.shape}: must end with 1 or 3 channels: (N, H, W), (N, H, W, 1) or (N, H, W, 3)")
-        return array.reshape(len(array), -1), shape
+            must = "must end with 1 or 3 channels, as (N, H, W, 3): np.moveaxis(X, 1, -1) if they come first"
+            raise ValueError(f"X.shape={array.shape}: {must}")
+        return array.reshape(len(array), -1), shape[:2] if shape[2:] == (1,) else shape
     return X, None
 
 
@@ -58,7 +59,7 @@ class Look:
             shape = image_shape(rows.shape[1])
             if shape[0] == 1 < shape[1]:
                 what = f"X has rows of {shape[1]} numbers, which make no square image: they are taken as images of 1 × {shape[1]}"
-                warnings.warn(f"{what} pixels. Other shapes: X as (N, H, W) or (N, H, W, C).", stacklevel=4)
+                warnings.warn(f"{what} pixels. Other shapes: X as (N, H, W) or (N, H, W, C).", stacklevel=5)
         side = check_side(side) or fitting_side([max(shape[:2])])
         scale = (0.0, 255.0) if rows.dtype == np.uint8 else (float(rows.min()), float(rows.max()))
         try:
@@ -74,9 +75,9 @@ class Look:
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """The bytes (N, C, side, side) of other images, `rows` (N, ·)."""
         most, usual = float(np.abs(rows).max(initial=0)), max(map(abs, self.scale))
-        if 0 < 100 * most < usual:
+        if 0 < 10 * most < usual or most > 10 * usual > 0:
             what = f"X has values up to {most:g}, and the training images up to {usual:g}"
-            warnings.warn(f"{what}: are they in the same units?", stacklevel=3)
+            warnings.warn(f"{what}: are they in the same units?", stacklevel=4)
         pixels = _frames(rows, self.shape, self.scale, self.side)
         pixels = grey(pixels) if len(self.mean) == 1 else pixels
         return np.ascontiguousarray((255 - pixels if self.inverted else pixels).transpose(0, 3, 1, 2))

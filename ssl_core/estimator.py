@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from .progress import Progress
 from .recipes import LINEAR, Pretraining, Recipe
 from .train import TrainingResult, fit, probabilities
 
+ONE_CLASS = "y: the number of classes has to be greater than one; got 1 class (-1 is no class, but no label)"
 KEEP = 1 << 30  # bytes: what is freed is kept for the next step, up to so many
 
 
@@ -82,6 +84,12 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         The losses, a row per epoch.
     n_iter_ : int
         Epochs.
+
+    Notes
+    -----
+    Of scikit-learn's wrappers, those that give `y` codes of their own (VotingClassifier, BaggingClassifier, cross_val_predict
+    with probabilities) take −1 for a class. cross_val_score and searches do not; they use `score`, which leaves images without
+    a label out. A pickle holds the training images.
 
     Examples
     --------
@@ -148,10 +156,19 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             For arrays or parameters that make no sense, before anything is trained.
         """
+        before = dict(self.__dict__)
+        try:
+            return self._fit(X, y)
+        except BaseException:  # also an interruption leaves the fit before as it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _fit(self, X: ArrayLike, y: ArrayLike) -> "SemiSupervisedClassifier":
         rows, shape = arrays.flat(X)
         codes, classes = encoded(y)
         rows = validate_data(self, rows, dtype="numeric", ensure_min_samples=2)
-        recipe, seed = self._recipe(), self._seed()
+        recipe, seed = recipe_of(self.recipe), seed_of(self.random_state)
         if len(codes) != len(rows):
             message = f"Found input variables with inconsistent numbers of samples: {[len(rows), len(codes)]}"
             raise ValueError(message)
@@ -160,9 +177,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         if not n_labels:
             warnings.warn("y has no label: classes are clusters, and these have numbers in place of names", stacklevel=2)
         elif len(classes) < 2:
-            raise ValueError(f"y: the number of classes has to be greater than one; got {len(classes)} class")
-        labeling = Labeling(n_labels, seed, n_clusters=0 if n_labels else self.n_clusters)
-        look, pixels = arrays.Look.of(rows, shape, self.side)
+            raise ValueError(ONE_CLASS)
+        labeling = Labeling(n_labels, seed, n_clusters=0 if n_labels else plain(self.n_clusters))
+        look, pixels = arrays.Look.of(rows, shape, plain(self.side))
         images = as_images(look, pixels, codes, tuple(map(str, classes)))
         recipe = fitting(recipe, look, self.precision, uniform_prior=self.uniform_prior).for_labels(n_labels)
         tell = Progress(type(self).__name__) if self.verbose else None
@@ -194,7 +211,10 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         known = codes >= 0
         if not known.any():
             return float("nan")
-        right = self.predict(X)[known] == classes[codes[known]]
+        predictions = self.predict(X)
+        if len(predictions) != len(codes):
+            raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(predictions), len(codes)]}")
+        right = predictions[known] == classes[codes[known]]
         return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)[known]))
 
     @cached_property
@@ -215,17 +235,6 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
 
     # --- what `fit` and `predict` are made of
 
-    def _recipe(self) -> Recipe:
-        recipe = self.recipe if isinstance(self.recipe, Recipe) else recipes.get(self.recipe)
-        if recipe.name == LINEAR.name:
-            raise ValueError(f"recipe={LINEAR.name!r}: must be another one; scikit-learn has LogisticRegression")
-        return recipe
-
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer):
-            return check_seed(int(self.random_state))
-        return int(check_random_state(self.random_state).randint(2**31))
-
     def _neighbors(
         self, images: Images, look: arrays.Look, pixels: np.ndarray, pretraining: Pretraining | None, tell: Progress | None
     ) -> Neighbors | None:
@@ -235,13 +244,13 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         key = "" if given or pretraining is None else key_of(look, pixels, pretraining, self.device)
         if pretraining is None:
             self.graph_ = None
-        elif given or getattr(self, "_graph_key", "") != key:
+        elif self.graph is not None or getattr(self, "_graph_key", "") != key:
             self.graph_ = neighbors_of(images, pretraining, self.graph, self.device, key, tell)
         self._graph_key: str = key
         return self.graph_
 
     def _remember(self, look: arrays.Look, pixels: np.ndarray, task: Task, training: TrainingResult) -> None:
-        """Keeps what was learned, all at once: an interrupted fit leaves the one before as it was."""
+        """Keeps what was learned."""
         self.__dict__.pop("label_distributions_", None)  # of an earlier fit
         self.look_, self._pixels, self.recipe_, self.model_ = look, pixels, training.recipe, training.model
         self.history_, self.n_iter_ = training.history, len(training.history)
@@ -252,6 +261,25 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         with threads(self.n_jobs):
             p = probabilities(self.model_, x, recipe.tta_views, recipe.tta_augment).double()
         return (p / p.sum(dim=1, keepdim=True)).numpy()
+
+
+def recipe_of(recipe: str | Recipe) -> Recipe:
+    """The recipe, of that name; raises ValueError for one that there is not, or that is none for images."""
+    found = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
+    if found.name == LINEAR.name:
+        raise ValueError(f"recipe={LINEAR.name!r}: must be another one; scikit-learn has LogisticRegression")
+    return found
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - whatever a user gives
+    """A whole number of NumPy's as one of Python's; anything else as it is."""
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """The seed that `random_state` stands for, as scikit-learn understands it; raises ValueError for what is none."""
+    number = plain(random_state)
+    return check_seed(number) if isinstance(number, int) else int(check_random_state(number).randint(2**31))
 
 
 def as_images(look: arrays.Look, pixels: np.ndarray, codes: np.ndarray, classes: tuple[str, ...]) -> Images:
@@ -292,11 +320,17 @@ def neighbors_of(
     x, on_step = images.x.to(device.training_device(where)), tell or (lambda event: None)
     if given is None:
         return graph.build(x, pretraining, on_step)
-    folder = Path(given)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not isinstance(given, str | Path) or not str(given).strip():
+        raise ValueError(f"graph={given!r}: must be None, a folder, or the graph_ of an estimator")
+    folder = Path(given).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"graph={str(given)!r}: must be a folder that can be written to ({error.strerror})") from None
     path = folder / f"graph-{key}.safetensors"
     with lock(path.with_suffix(".lock")):
-        if (kept := graph_file.read(path)) is None:
+        kept = graph_file.read(path)
+        if kept is None or len(kept.index) != len(x):
             graph_file.write(path, kept := graph.build(x, pretraining, on_step))
     return kept
 
@@ -308,6 +342,7 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     Memory that a step frees is kept for the next one, where the system's library can do that (glibc): training takes a fifth
     less time.
     """
+    n_jobs = plain(n_jobs)
     n = 1 if n_jobs is None else cores() + 1 + n_jobs if isinstance(n_jobs, int) and n_jobs < 0 else n_jobs
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n_jobs={n_jobs!r}: must be None, a whole number from 1, or −1 for all cores")

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from . import arrays, experiment, label_errors, next_label, recipes
+from . import arrays, experiment, label_errors, next_label
 from .data import Images, drawn
-from .datasets.checks import check_seed, check_whole
-from .estimator import as_images, fitting, key_of, neighbors_of, threads
+from .datasets.checks import check_whole
+from .estimator import ONE_CLASS, as_images, fitting, key_of, neighbors_of, plain, recipe_of, seed_of, threads
 from .experiment import Labeling
 from .forecast import Forecast
 from .graph import Neighbors
@@ -93,8 +93,8 @@ def suggest(
     """
     given = np.full(len(X), -1) if y is None else y  # type: ignore[arg-type]  # whatever has rows
     pile = _pile(X, given, _with_graph(recipe), graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
-    y_l, n_classes, seed = pile.images.y[pile.labeled], max(1, len(pile.classes)), check_seed(random_state)
-    return next_label.suggest(pile.graph, pile.labeled, y_l, n, n_classes, seed, uniform_prior=uniform_prior).index.numpy()
+    y_l, n_classes, seed = pile.images.y[pile.labeled], max(1, len(pile.classes)), seed_of(random_state)
+    return next_label.suggest(pile.graph, pile.labeled, y_l, plain(n), n_classes, seed, uniform_prior=uniform_prior).index.numpy()
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def label_issues(
     pile = _pile(X, y, _with_graph(recipe), graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
     classes, labeled = pile.classes, pile.labeled
     if len(classes) < 2:
-        raise ValueError(f"y: the number of classes has to be greater than one; got {len(classes)} class")
+        raise ValueError(ONE_CLASS)
     check = label_errors.check(pile.graph, labeled, pile.images.y[labeled], len(classes), uniform_prior=uniform_prior)
     worst = [i for i in check.p_wrong.argsort(descending=True, stable=True).tolist() if check.suspect[i]]
     given, suggested = (classes[each[worst].numpy()] for each in (check.y_l, check.suggested))
@@ -208,8 +208,8 @@ def how_many(
 ) -> Budget:
     """How many labels it takes to classify these images with the accuracy `target`. As `make sweep` and its results page.
 
-    Half of the labels are held back to measure with. Networks learn from several numbers of the others, and a saturating power
-    law through their accuracies (Hestness et al. 2017) says with how many labels the target is reached.
+    Half of the labels of each class are held back to measure with. Networks learn from several numbers of the others, and a
+    saturating power law through their accuracies (Hestness et al. 2017) says with how many labels the target is reached.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def how_many(
     sizes : sequence of int, default=None
         Numbers of labels to try, three or more. None: a fourth, a half and all of those that are not held back.
     repeats : int, default=2
-        Draws of each size.
+        Draws of each size, class-balanced.
     recipe, graph, uniform_prior, random_state, n_jobs, verbose
         As of SemiSupervisedClassifier.
 
@@ -231,21 +231,24 @@ def how_many(
     """
     if not isinstance(target, int | float) or not 0 < target < 1:
         raise ValueError(f"target={target!r}: must be a number between 0 and 1")
-    chosen, seed = recipes.get(recipe) if isinstance(recipe, str) else recipe, check_seed(random_state)
+    chosen, seed = recipe_of(recipe), seed_of(random_state)
     codes, classes = encoded(y)
     tried = _sizes(sizes, int((codes >= 0).sum()), len(classes))
-    seeds = range(seed, seed + check_whole("repeats", repeats))
+    seeds = range(seed, seed + check_whole("repeats", plain(repeats)))
     pile = _pile(X, y, chosen, graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
     with threads(n_jobs):
         accuracy, n_test = _measured(pile, tried, seeds, verbose=verbose)
     needed = Forecast({n: np.array(values) for n, values in accuracy.items()}, n_test).labels_for(target)
-    return Budget(target, needed.mean, needed.low, needed.high, accuracy, n_test)
+    n_labels, low, high = (max(1.0, n) for n in (needed.mean, needed.low, needed.high))
+    return Budget(target, n_labels, low, high, accuracy, n_test)
 
 
 def _measured(pile: _Pile, sizes: list[int], seeds: range, *, verbose: int) -> tuple[dict[int, list[float]], int]:
     """The accuracies with each of the `sizes`, one a seed, on the labels that are held back; and the number of these."""
     labels = pile.images.y
-    test = drawn(labels, round(HELD_BACK * len(pile.labeled)), seeds[0], "class-balanced")
+    order = drawn(labels, len(pile.labeled), seeds[0])
+    members = [order[labels[order] == c] for c in range(len(pile.classes))]
+    test = torch.cat([each[: int(HELD_BACK * len(each))] for each in members])  # of each class: frequencies stay as they are
     left = labels.clone()
     left[test] = -1
     images = replace(pile.images, y=left, x_test=pile.images.x[test], y_test=labels[test])
@@ -261,6 +264,10 @@ def _measured(pile: _Pile, sizes: list[int], seeds: range, *, verbose: int) -> t
 
 def _sizes(sizes: Sequence[int] | None, n_labels: int, n_classes: int) -> list[int]:
     """The numbers of labels to try; raises ValueError if there are too few labels for three, or if they are none."""
+    if n_classes < 2:
+        raise ValueError(ONE_CLASS)
+    if sizes is not None and (isinstance(sizes, str) or not np.iterable(sizes)):
+        raise ValueError(f"sizes={sizes!r}: must be {SIZES} or more different whole numbers")
     most = n_labels - round(HELD_BACK * n_labels)
     if most < (least := 4 * max(2, n_classes)):
         must = f"must be {2 * least} or more, of {n_classes} classes: half of them are held back to measure with"
@@ -273,7 +280,7 @@ def _sizes(sizes: Sequence[int] | None, n_labels: int, n_classes: int) -> list[i
 
 def _with_graph(recipe: str | Recipe) -> Recipe:
     """The recipe; raises ValueError if it has no graph of neighbours."""
-    chosen = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
+    chosen = recipe_of(recipe)
     if chosen.pretraining is None:
         raise ValueError(f"recipe={chosen.name!r}: must be one with a graph of neighbours, as best and quick")
     return chosen

@@ -214,7 +214,7 @@ def test_without_a_label_classes_are_clusters(digits):
 @pytest.mark.parametrize(
     "y, message",
     [
-        (np.zeros(300, int), r"the number of classes has to be greater than one; got 1 class$"),
+        (np.zeros(300, int), r"the number of classes has to be greater than one; got 1 class \(-1 is no class, but no label\)$"),
         (np.linspace(0, 1, 300), r"Unknown label type: continuous"),
         (np.full(300, np.nan), r"Input y contains NaN"),
         (np.array([None] * 300), r"Input y contains NaN or None: images without a label have -1$"),
@@ -282,8 +282,25 @@ def test_an_interrupted_fit_leaves_the_one_before(digits, monkeypatch):
     expected = classifier.predict_proba(X)
     monkeypatch.setattr(estimator, "fit", lambda *_: pytest.fail("interrupted"))
     with pytest.raises(pytest.fail.Exception, match="interrupted"):
-        classifier.fit(16 - X[:250], few[:250])
+        classifier.fit(16 - X[:250, :49], few[:250])
+    assert len(classifier.graph_.index) == 300
+    with pytest.raises(ValueError, match="got 1 class"):
+        classifier.fit(X[:, :36], np.zeros(300, int))
     assert np.array_equal(classifier.predict_proba(X), expected)
+
+
+def test_numbers_of_numpy_are_numbers(digits, tmp_path, monkeypatch):
+    X, _, few = digits
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = {"side": np.int64(28), "n_jobs": np.int64(1), "random_state": np.int64(3), "graph": "~/graphs"}
+    expected = SemiSupervisedClassifier(SHORT, random_state=3, graph=str(tmp_path / "graphs")).fit(X, few).predict_proba(X)
+    assert np.array_equal(SemiSupervisedClassifier(SHORT, **options).fit(X, few).predict_proba(X), expected)
+    (kept,) = (tmp_path / "graphs").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert np.array_equal(SemiSupervisedClassifier(SHORT, **options).fit(X, few).predict_proba(X), expected), "made anew"
+    for bad in ("", 5):
+        with pytest.raises(ValueError, match=r"^graph=.*: must be None, a folder, or the graph_ of an estimator$"):
+            SemiSupervisedClassifier(SHORT, graph=bad).fit(X, few)
 
 
 def test_unfitted_says_so(digits):
@@ -341,7 +358,7 @@ def test_a_budget_has_its_interval(digits, graphs):
     X, y, few = digits
     quick = replace(SHORT, epochs=1)
     budget = how_many(X, y, 0.8, recipe=quick, graph=graphs)
-    assert list(budget.accuracy) == [37, 75, 150] and budget.n_test == 150
+    assert list(budget.accuracy) == [37, 75, 150] and budget.n_test == sum(n // 2 for n in np.bincount(y))
     assert all(len(values) == 2 for values in budget.accuracy.values())
     assert 0 < budget.low <= budget.n_labels <= budget.high
     again = how_many(X, y, 0.8, recipe=quick, graph=graphs)
@@ -370,6 +387,15 @@ def test_each_name_of_the_interface_has_its_sections():
     for name in ("SemiSupervisedClassifier", "fit", "suggest", "label_issues", "how_many"):
         assert f" {name}\n\n```python\n{name}(" in text
     assert text.count("**Parameters**") >= 5 and text.count("**Returns**") >= 4 and text.count("```pycon") == 2
+
+
+@pytest.mark.slow
+def test_a_budget_of_unequal_classes_learns_all(digits, graphs):
+    X, y, _ = digits
+    budget = how_many(X, np.where(y == 3, 1, 0), 0.95, recipe=replace(SHORT, epochs=4), repeats=1, graph=graphs)
+    assert 140 <= budget.n_test <= 150 and max(max(each) for each in budget.accuracy.values()) > 0.92
+    with pytest.raises(ValueError, match="got 1 class"):
+        how_many(X, np.zeros(300, int), 0.9, recipe=SHORT)
 
 
 def test_names_are_imported_when_they_are_asked_for():
