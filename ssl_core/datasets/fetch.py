@@ -112,7 +112,7 @@ class RawFiles:
     def read(self, root: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The images and classes in verified files: x, y, x_test, y_test. Images are bytes (N, 28, 28)."""
         raw = self.fetch(root)
-        values = [np.frombuffer((raw / file).read_bytes(), np.uint8) for file in self.sha256]
+        values = [np.fromfile(raw / file, np.uint8) for file in self.sha256]
         x, x_test = (images[16:].reshape(-1, SIDE, SIDE) for images in values[::2])  # what comes before says how many there are
         y, y_test = (labels[8:].astype(np.int64) for labels in values[1::2])
         return x, y, x_test, y_test

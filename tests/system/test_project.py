@@ -232,6 +232,12 @@ def test_pages_show_the_reference_tables():
         assert any(re.search(rf"\]\((outputs/reference/)?{figure}\)", text) for text in GENERATED.values()), figure
 
 
+def test_reference_pages_have_no_warning_and_no_path_of_a_machine():
+    for page in sorted(REFERENCE.glob("*.html")):
+        text = page.read_text()
+        assert '<pre class="stderr">' not in text and str(ROOT) not in text, page
+
+
 def test_reference_rows_are_current():
     """Today's code would make each row again: it is the code that made it, or `make certify` found no difference."""
     table = records.read_table(REFERENCE / "results.csv")

@@ -86,7 +86,7 @@ def selected(name: str, strategy: str, seed: int) -> Tensor:
         return data.drawn(images.y, SIZES[-1], seed, strategy)
     if strategy in OURS:
         return own_rounds(strategy, images, neighbors, seed, uniform_prior=describe(name).uniform_prior)
-    pool = data.split(images.y, min(POOL, len(images.y)), seed).labeled  # begins with the images that `random` selects
+    pool = data.drawn(images.y, min(POOL, len(images.y)), seed)  # begins with the images that `random` selects
     return pool[field_rounds(strategy, features[pool], images.y[pool].numpy(), len(images.classes), seed)]
 
 
