@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from . import arrays, device, graph, graph_file, recipes
 from .data import Images, Task
@@ -169,9 +169,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         codes, classes = encoded(y)
         rows = validate_data(self, rows, dtype="numeric", ensure_min_samples=2)
         recipe, seed = recipe_of(self.recipe), seed_of(self.random_state)
-        if len(codes) != len(rows):
-            message = f"Found input variables with inconsistent numbers of samples: {[len(rows), len(codes)]}"
-            raise ValueError(message)
+        check_consistent_length(rows, codes)
         n_labels = int((codes >= 0).sum())
         check_recipe(recipe, n_labels)
         if not n_labels:
@@ -212,8 +210,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         if not known.any():
             return float("nan")
         predictions = self.predict(X)
-        if len(predictions) != len(codes):
-            raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(predictions), len(codes)]}")
+        check_consistent_length(predictions, codes)
         right = predictions[known] == classes[codes[known]]
         return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)[known]))
 

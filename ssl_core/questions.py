@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_consistent_length
 
 from . import arrays, experiment, label_errors, next_label
 from .data import Images, drawn
@@ -299,8 +300,7 @@ def _pile(
     """The images and labels, checked, with their graph if the recipe has one."""
     rows, shape = arrays.checked(X)
     codes, classes = encoded(y)
-    if len(rows) != len(codes):
-        raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(rows), len(codes)]}")
+    check_consistent_length(rows, codes)
     look, pixels = arrays.Look.of(rows, shape, 0)
     images = as_images(look, pixels, codes, tuple(map(str, classes)))
     recipe = fitting(recipe, look, "auto", uniform_prior=uniform_prior)
