@@ -5,7 +5,7 @@ al. 2001; diffusion maps, Coifman & Lafon 2006).
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -56,10 +56,14 @@ def spectrum(weights: sparse.csr_matrix, dimensions: int = DIMENSIONS) -> Spectr
     return Spectrum(values[order], vectors[:, order])
 
 
-@lru_cache(maxsize=1)
+_LEADING: WeakKeyDictionary[Neighbors, Spectrum] = WeakKeyDictionary()
+
+
 def leading(neighbors: Neighbors) -> Spectrum:
-    """The spectrum of the graph; that of the last graph is kept, since each round of labels needs it."""
-    return spectrum(adjacency(neighbors))
+    """The spectrum of the graph, which is kept as long as the graph: each round of labels needs it."""
+    if neighbors not in _LEADING:
+        _LEADING[neighbors] = spectrum(adjacency(neighbors))
+    return _LEADING[neighbors]
 
 
 def embedding(neighbors: Neighbors) -> np.ndarray:

@@ -11,18 +11,16 @@ import torch
 from torch import Tensor
 
 from . import graph
-from .clusters import embedding
 from .datasets.checks import check_n_labels
 from .graph import Neighbors
-from .selection import represented, typical
+from .selection import FEW, cover, stands_for, typical, typicality_of
 
-REFERENCE = 6000  # images, at most, that are to be stood for
-CANDIDATES = 4000  # images, at most, of which the next one is the best
 # Points of accuracy that a round gains per point of images whose class the round before it changed: what nine of ten rounds lie
 # between, and the mean (simulated on random parts of MNIST and Fashion-MNIST; `label_users.py` does it again).
 GAIN = (-0.2, 0.06, 0.8)
 RESOLUTION = 0.05  # points that are added to the upper limit: a round that changed nothing may be followed by one that does
 TRIES = 20  # of labels taken away at random
+PER_CLASS = 2  # labels
 CERTAIN = 0.1  # the weight of an image whose class is certain, relative to one between two classes
 
 
@@ -52,11 +50,11 @@ def suggest(
 ) -> Suggestion:
     """The `n` images to label next, where the images `labeled` (M,) have the classes `y_l` (M,).
 
-    One after the other, each raises most the similarity of all images to the nearest selected or labelled one, as
-    selection.typical does; but an image counts by how unsure its class is: 1 minus the margin between the two best classes of
-    label spreading, and of `p` (N, C), the probabilities of a trained network, where given. Images in `passed` have no label and
-    are not selected either. Without any label it is selection.typical. Raises ValueError if `n` is not a whole number from 1 to
-    the number of images left.
+    They are those that selection.typical selects, but an image counts by how unsure its class is: 1 minus the margin between the
+    two best classes of label spreading, and of `p` (N, C), the probabilities of a trained network, where given. Images, instead
+    of clusters, are covered as soon as there are PER_CLASS labels for each class seen: then few classes are unseen. Images in
+    `passed` have no label and are not selected either. Without any label it is selection.typical. Raises ValueError if `n` is
+    not a whole number from 1 to the number of images left.
     """
     before = labeled if passed is None else torch.cat([labeled, passed])
     check_n_labels(n, len(neighbors.index) - len(before))
@@ -69,52 +67,22 @@ def suggest(
     unsure = 1 - margin(scores)
     if p is not None:
         unsure = torch.maximum(unsure, 1 - margin(p))
-    typicality = neighbors.similarity.mean(dim=1)
-    space = embedding(neighbors)
-    weight = CERTAIN + (1 - CERTAIN) * unsure.numpy()
-    chosen = torch.from_numpy(herd(space, neighbors, weight, n, seed, before.numpy()))
-    stands_for = torch.from_numpy(represented(space, chosen.numpy(), before.numpy()))
+    chosen = select(neighbors, before.numpy(), n, seed, len(y_l.unique()), unsure.numpy())
+    index, stand, typicality = torch.from_numpy(chosen), stands_for(neighbors, chosen, before.numpy()), typicality_of(neighbors)
     mass = graph.label_mass(neighbors, labeled, y_l)
-    return Suggestion(chosen, stands_for, typicality[chosen], scores[chosen], mass[chosen], graph.class_prior(scores))
+    prior = graph.class_prior(scores)
+    return Suggestion(index, stand, torch.from_numpy(typicality[chosen]), scores[index], mass[index], prior)
+
+
+def select(neighbors: Neighbors, before: np.ndarray, n: int, seed: int, n_seen: int, unsure: np.ndarray) -> np.ndarray:
+    """The indices (n,) of the images to label after those `before`, of `n_seen` classes; `unsure` (N,) is what each is worth."""
+    return cover(neighbors, n, seed, before, min(PER_CLASS * n_seen, FEW), CERTAIN + (1 - CERTAIN) * unsure)
 
 
 def margin(scores: Tensor) -> Tensor:
     """The distance (N,) of the best from the second-best of the scores (N, C) of an image; 1 of a single class."""
     best = scores.topk(min(2, scores.shape[1]), dim=1).values
     return best[:, 0] - best[:, 1] if best.shape[1] > 1 else torch.ones(len(scores))
-
-
-def herd(space: np.ndarray, neighbors: Neighbors, weight: np.ndarray, n: int, seed: int, before: np.ndarray) -> np.ndarray:
-    """The indices (n,) of the images that, one after the other, raise most the similarity to those selected `before`.
-
-    The gain is the sum over a sample of the images, each with its `weight` (N,), of how much closer in the `space` (N, D)
-    the nearest selected one comes; times the typicality⁴ of the selected one.
-    """
-    sample = np.random.default_rng([seed, 2]).permutation(len(space))[:REFERENCE]
-    reference, worth = space[sample], weight[sample].astype(np.float32)
-    reached = np.zeros(len(reference), np.float32)
-    for part in np.array_split(before, len(before) // CANDIDATES + 1):
-        reached = np.maximum(reached, (space[part] @ reference.T).max(axis=0, initial=0))
-    typicality = neighbors.similarity.mean(dim=1).numpy()
-    candidates = _candidates(typicality, neighbors.index.numpy(), before, n)
-    similarity, typical4 = space[candidates] @ reference.T, typicality[candidates].clip(0) ** 4
-    chosen: list[int] = []
-    for _ in range(n):
-        gains = (np.maximum(similarity - reached, 0) @ worth) * typical4
-        gains[chosen] = -1
-        chosen.append(int(gains.argmax()))
-        reached = np.maximum(reached, similarity[chosen[-1]])
-    return candidates[chosen]
-
-
-def _candidates(typicality: np.ndarray, index: np.ndarray, before: np.ndarray, n: int) -> np.ndarray:
-    """The most typical images of their neighbourhood that have no label; also others if these are fewer than `n`."""
-    free = np.ones(len(typicality), bool)
-    free[before] = False
-    peak = typicality >= typicality[index].max(axis=1)
-    order = np.lexsort((-typicality, ~peak))
-    order = order[free[order]]
-    return order[: max(n, min(CANDIDATES, int((peak & free).sum())))]
 
 
 @dataclass(frozen=True)

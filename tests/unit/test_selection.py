@@ -46,23 +46,41 @@ def test_clusters_without_a_label_come_first():
     assert group[found.index].tolist() == [2, 3]
 
 
-def test_each_selected_image_raises_the_similarity_most():
+@pytest.mark.parametrize("space", ["of_clusters", "of_images"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_selected_image_raises_the_similarity_most(space, weighted):
     """Against a plain greedy search over all candidates, without bounds."""
     x = numbers(1, 60, 5)
-    similar = neighbors(x, 4)
-    typicality, none = similar.similarity.mean(dim=1).numpy(), np.zeros(0, np.int64)
-    embedding = clusters.spectrum(graph.adjacency(similar)).embedding
-    chosen = selection._herd(embedding, similar, typicality, 60, 7, none)
+    similar, none = neighbors(x, 4), np.zeros(0, np.int64)
+    worth = np.random.default_rng(0).random(60) if weighted else None
+    chosen = selection.herd(getattr(selection, space)(similar), similar, 60, 7, none, worth)
     assert sorted(chosen) == list(range(60)), "all images, each once"
-    reference = embedding[np.random.default_rng([7, 2]).permutation(60)[:30]]
-    kernel = (reference @ embedding.T).clip(0) * typicality.clip(0).astype(np.float32) ** 4
+    half, typicality = np.random.default_rng([7, 2]).permutation(60)[:30], similar.similarity.mean(dim=1).numpy().clip(0)
+    shares, rows = np.ones(30) if worth is None else worth[half], torch.nn.functional.normalize(x, dim=1).numpy()
+    if space == "of_clusters":
+        embedding = clusters.spectrum(graph.adjacency(similar)).embedding
+        kernel, factor = (embedding[half] @ embedding.T).clip(0) * typicality**4, np.ones(60)
+    else:
+        kernel, factor = np.exp(-((rows[half, None] - rows[None]) ** 2).sum(axis=2)), typicality**4
     peaks = {i for i in range(60) if typicality[i] >= typicality[similar.index[i].numpy()].max()}
     reached = np.zeros(30, np.float32)
     for step, image in enumerate(chosen[:20]):
         left = (peaks - set(chosen[:step])) or (set(range(60)) - set(chosen[:step]))
-        gain = {i: np.maximum(kernel[:, i] - reached, 0).sum() for i in left}
+        gain = {i: (np.maximum(kernel[:, i] - reached, 0) @ shares) * factor[i] for i in left}
         assert gain[image] == pytest.approx(max(gain.values()), abs=1e-4)
         reached = np.maximum(reached, kernel[:, image])
+
+
+def test_later_images_differ_within_a_cluster():
+    """Four long arcs, each dense at one end: no image is far from a selected one, as it would be by clusters alone."""
+    angle = torch.linspace(0, 1, 150).square() * torch.pi / 2
+    arcs = [torch.stack([angle.cos(), angle.sin()], dim=1) @ torch.eye(8)[2 * i : 2 * i + 2] for i in range(4)]
+    x = torch.cat(arcs)
+    similar = neighbors(x, 8)
+    found = selection.typical(similar, 40, seed=0).index.numpy()
+    by_clusters = selection.cover(similar, 40, 0, np.zeros(0, np.int64), few=40)
+    farthest = [float((x @ x[each].T).max(dim=1).values.min()) for each in (found, by_clusters)]
+    assert farthest[0] > 0.98 > farthest[1]
 
 
 @settings(deadline=None, max_examples=15)

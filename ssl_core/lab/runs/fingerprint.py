@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
+from ssl_core import selection
 from ssl_core.datasets.checks import Dataclass
 from ssl_core.model import PRECISIONS
 from ssl_core.recipes import Pretraining, Recipe
@@ -60,6 +61,8 @@ def fingerprint(
         parts.append(non_default(pretraining))
     if run.draw == "typical" or not run.n_labels:
         parts.append(code_digest(SELECTION_CODE))
+    if run.draw == "typical" and run.n_labels > selection.FEW:
+        parts.append("covers images")  # as later versions select after the first few
     if settings.check_labels and run.n_labels:
         parts.append(code_digest(CHECK_CODE))
     if in_one_order and (run.draw != "random" or not run.n_labels or run.info.n_labels < run.info.n_images):

@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ssl_core import graph, next_label
-from ssl_core.clusters import embedding
+from ssl_core import graph, next_label, selection
 from ssl_core.graph import Neighbors
 from ssl_core.next_label import Reach
 
@@ -33,7 +32,6 @@ class Part:
     neighbors: Neighbors
     y: np.ndarray
     reach: Reach
-    embedding: np.ndarray
 
 
 def part(name: str, neighbors: Neighbors, y: Tensor, size: int, seed: int, *, uniform_prior: bool = True) -> Part:
@@ -42,7 +40,7 @@ def part(name: str, neighbors: Neighbors, y: Tensor, size: int, seed: int, *, un
     features = neighbors.features[index].float()
     small = Neighbors(*graph.neighbors(features, neighbors.index.shape[1]), features)
     reach = next_label.reach_of_all(small, y[index], uniform_prior=uniform_prior)
-    return Part(name, small, y[index].numpy(), reach, embedding(small))
+    return Part(name, small, y[index].numpy(), reach)
 
 
 def simulate(parts: Sequence[Part], n_users: int, seed: int) -> pd.DataFrame:
@@ -64,12 +62,13 @@ def _rounds(each: Part, strategy: str, n: int, seed: int) -> tuple[list[float], 
     labeled, accuracy, worth = order[:0], [], []
     classes: np.ndarray | None = None
     for _ in range(min(14, min(MOST, len(each.y) // 2) // n)):
-        weight = np.ones(len(each.y))
-        if strategy == "suggest" and classes is not None:
-            weight -= (1 - next_label.CERTAIN) * next_label.margin(torch.from_numpy(each.reach.scores(labeled))).numpy()
-        new = order[len(labeled) :][:n]
-        if strategy != "random":
-            new = next_label.herd(each.embedding, each.neighbors, weight, n, seed, labeled)
+        if strategy == "random":
+            new = order[len(labeled) :][:n]
+        elif strategy == "typical" or classes is None:
+            new = selection.typical(each.neighbors, n, seed, torch.from_numpy(labeled)).index.numpy()
+        else:
+            unsure = 1 - next_label.margin(torch.from_numpy(each.reach.scores(labeled))).numpy()
+            new = next_label.select(each.neighbors, labeled, n, seed, len(np.unique(each.y[labeled])), unsure)
         labeled, before = np.concatenate([labeled, new]), classes
         classes = each.reach.classes(labeled)
         accuracy.append(100 * float((classes == each.y).mean()))
