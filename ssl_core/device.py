@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -98,6 +100,17 @@ def training_device(device: str = "auto") -> torch.device:
         raise ValueError(f"device='cuda': must be a GPU that PyTorch can use: {why}")
     tell_cpu(why)
     return torch.device("cpu")
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Runs PyTorch with `n` threads on the processor: another number changes the last digits of sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from . import arrays, device, graph, graph_file, recipes
 from .data import Images, Task
 from .datasets.checks import check_seed
-from .datasets.machine import cores, digest, lock
+from .datasets.machine import cores, digest
 from .experiment import Labeling, check_recipe, network, prepare
 from .graph import Neighbors
 from .labels import encoded
@@ -179,9 +179,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         labeling = Labeling(n_labels, seed, n_clusters=0 if n_labels else plain(self.n_clusters))
         look, pixels = arrays.Look.of(rows, shape, plain(self.side))
         images = as_images(look, pixels, codes, tuple(map(str, classes)))
-        recipe = fitting(recipe, look, self.precision, uniform_prior=self.uniform_prior).for_labels(n_labels)
+        recipe = fitting(recipe, look, self.precision, len(pixels), uniform_prior=self.uniform_prior).for_labels(n_labels)
         tell = Progress(type(self).__name__) if self.verbose else None
-        with threads(self.n_jobs):
+        with working(self.n_jobs):
             task = prepare(images, labeling, recipe, self._neighbors(images, look, pixels, recipe.pretraining, tell))
             untrained = network(images, seed, device.training_device(self.device), task.n_clusters)
             training = fit(untrained, task, recipe, seed, tell.on_epoch if tell else lambda row, epochs: None)
@@ -255,7 +255,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         x, recipe = self.look_.images(pixels), self.recipe_
-        with threads(self.n_jobs):
+        with working(self.n_jobs):
             p = probabilities(self.model_, x, recipe.tta_views, recipe.tta_augment).double()
         return (p / p.sum(dim=1, keepdim=True)).numpy()
 
@@ -285,13 +285,13 @@ def as_images(look: arrays.Look, pixels: np.ndarray, codes: np.ndarray, classes:
     return Images("X", x, y, x[:0], y[:0], classes, look.side)
 
 
-def fitting(recipe: Recipe, look: arrays.Look, precision: str, *, uniform_prior: bool) -> Recipe:
-    """The recipe for these images on this machine. Raises ValueError for a precision that there is not."""
+def fitting(recipe: Recipe, look: arrays.Look, precision: str, n_images: int, *, uniform_prior: bool) -> Recipe:
+    """The recipe for `n_images` of this look on this machine. Raises ValueError for a precision that there is not."""
     if precision not in (allowed := ("auto", *PRECISIONS)):
         raise ValueError(f"precision={precision!r}: must be one of {', '.join(allowed)}")
     if precision == PRECISIONS[1] and not device.computes_bfloat16():
         raise ValueError(f"precision={precision!r}: must be auto or {PRECISIONS[0]} on this processor")
-    recipe = recipe.for_images(look.background, side=look.side, uniform_prior=uniform_prior)
+    recipe = recipe.for_images(look.background, side=look.side, uniform_prior=uniform_prior, n_images=n_images)
     return recipe.in_precision(device.best_precision() if precision == "auto" else precision)
 
 
@@ -324,16 +324,11 @@ def neighbors_of(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"graph={str(given)!r}: must be a folder that can be written to ({error.strerror})") from None
-    path = folder / f"graph-{key}.safetensors"
-    with lock(path.with_suffix(".lock")):
-        kept = graph_file.read(path)
-        if kept is None or len(kept.index) != len(x):
-            graph_file.write(path, kept := graph.build(x, pretraining, on_step))
-    return kept
+    return graph_file.kept(folder / f"graph-{key}.safetensors", lambda: graph.build(x, pretraining, on_step))
 
 
 @contextmanager
-def threads(n_jobs: int | None) -> Iterator[None]:
+def working(n_jobs: int | None) -> Iterator[None]:
     """Runs PyTorch with so many threads; None is 1, −1 all cores. Raises ValueError for what is no number of them.
 
     Memory that a step frees is kept for the next one, where the system's library can do that (glibc): training takes a fifth
@@ -343,12 +338,8 @@ def threads(n_jobs: int | None) -> Iterator[None]:
     n = 1 if n_jobs is None else cores() + 1 + n_jobs if isinstance(n_jobs, int) and n_jobs < 0 else n_jobs
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n_jobs={n_jobs!r}: must be None, a whole number from 1, or −1 for all cores")
-    before = torch.get_num_threads()
     with suppress(OSError, AttributeError):
         for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             ctypes.CDLL(None).mallopt(parameter, KEEP)
-    torch.set_num_threads(n)
-    try:
+    with device.threads(n):
         yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import graph
 from .data import Images, Task
+from .device import threads
 from .experiment import Result
 from .graph import Neighbors
 from .recipes import Recipe
@@ -25,13 +26,10 @@ ITERATIONS = 500  # of L-BFGS, at most
 
 def graph_of(features: Tensor, k: int) -> Neighbors:
     """The graph of `features` (N, D): the `k` nearest other images of each, by the cosine of their `components`."""
-    start, threads = time.perf_counter(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    start = time.perf_counter()
+    with threads(1):
         compared = F.normalize(components(features), dim=1)
         similarity, index = graph.neighbors(compared, k)
-    finally:
-        torch.set_num_threads(threads)
     return Neighbors(similarity, index, compared.half(), time.perf_counter() - start)
 
 
@@ -91,7 +89,7 @@ def fit(
     It minimises the sum of cross-entropies and half the squared weights over C, as scikit-learn does, by L-BFGS with Wolfe's
     conditions, in double precision and one thread. The history has one row: the mean cross-entropy at the end.
     """
-    start, threads = time.perf_counter(), torch.get_num_threads()
+    start = time.perf_counter()
     x, y = task.x_l.flatten(1).double(), task.y_l
     head = Head(model.linear.out_features, x.shape[1]).double()
     optimizer = torch.optim.LBFGS(
@@ -105,11 +103,8 @@ def fit(
         total.backward()
         return total
 
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         optimizer.step(loss)
-    finally:
-        torch.set_num_threads(threads)
     model.load_state_dict(head.state_dict())
     with torch.no_grad():
         mean = F.cross_entropy(model(task.x_l)[0], y).item()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .data import FullBatches
 from .datasets import SIDE
+from .device import threads
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, init_net
 from .optim import Optimizers
@@ -66,23 +67,20 @@ def build(x: Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]
 
     `tell` is called with an event now and then: `{"stage": "graph", "step": 100, "steps": 1500, "loss": …, "seconds": …}`.
     """
-    threads, start = torch.get_num_threads(), time.perf_counter()
+    start = time.perf_counter()
 
     def on_step(step: int, loss: Tensor) -> None:
         if step == 1 or step % 100 == 0 or step == pretraining.steps:
             seconds = time.perf_counter() - start
             tell({"stage": "graph", "step": step, "steps": pretraining.steps, "loss": loss.item(), "seconds": seconds})
 
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         encoder = pretrain(x, pretraining, on_step)
         tell({"stage": "search", "seconds": time.perf_counter() - start})
         features = encoder.features(x)
         if pretraining.gradients:
             features = torch.cat([F.normalize(features), pretraining.gradients * F.normalize(gradients(x))], dim=1)
         similarity, index = neighbors(features, pretraining.neighbors)
-    finally:
-        torch.set_num_threads(threads)
     return Neighbors(similarity.cpu(), index.cpu(), features.half().cpu(), time.perf_counter() - start)
 
 

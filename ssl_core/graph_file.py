@@ -1,12 +1,15 @@
 """A graph of neighbours in a file: it is made once, and read by whoever needs it again."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import safetensors.torch
 import torch
+from filelock import Timeout
 from safetensors import SafetensorError
 
-from .datasets.machine import write_atomically
+from .datasets.machine import lock, write_atomically
 from .graph import Neighbors
 
 
@@ -25,3 +28,21 @@ def read(path: Path) -> Neighbors | None:
         return Neighbors(tensors["similarity"], tensors["index"].long(), tensors["features"], seconds)
     except (OSError, KeyError, SafetensorError):
         return None
+
+
+def kept(path: Path, build: Callable[[], Neighbors], wait: Callable[[], object] = lambda: None) -> Neighbors:
+    """The graph in the file `path`; the first time, the one that `build` makes.
+
+    A whole file needs no lock, nor the right to make one. `wait` is called if another process is making the graph.
+    """
+    if neighbors := read(path):
+        return neighbors
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(path.with_suffix(".lock"), timeout=0))
+        except Timeout:
+            wait()
+            held.enter_context(lock(path.with_suffix(".lock")))
+        if (neighbors := read(path)) is None:
+            write(path, neighbors := build())
+        return neighbors

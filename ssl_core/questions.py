@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_consistent_length
 from . import arrays, experiment, label_errors, next_label
 from .data import Images, drawn
 from .datasets.checks import check_whole
-from .estimator import ONE_CLASS, as_images, fitting, key_of, neighbors_of, plain, recipe_of, seed_of, threads
+from .estimator import ONE_CLASS, as_images, fitting, key_of, neighbors_of, plain, recipe_of, seed_of, working
 from .experiment import Labeling
 from .forecast import Forecast
 from .graph import Neighbors
@@ -237,7 +237,7 @@ def how_many(
     tried = _sizes(sizes, int((codes >= 0).sum()), len(classes))
     seeds = range(seed, seed + check_whole("repeats", plain(repeats)))
     pile = _pile(X, y, chosen, graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
-    with threads(n_jobs):
+    with working(n_jobs):
         accuracy, n_test = _measured(pile, tried, seeds, verbose=verbose)
     needed = Forecast({n: np.array(values) for n, values in accuracy.items()}, n_test).labels_for(target)
     n_labels, low, high = (max(1.0, n) for n in (needed.mean, needed.low, needed.high))
@@ -303,10 +303,10 @@ def _pile(
     check_consistent_length(rows, codes)
     look, pixels = arrays.Look.of(rows, shape, 0)
     images = as_images(look, pixels, codes, tuple(map(str, classes)))
-    recipe = fitting(recipe, look, "auto", uniform_prior=uniform_prior)
+    recipe = fitting(recipe, look, "auto", len(pixels), uniform_prior=uniform_prior)
     if recipe.pretraining is None:
         return _Pile(images, classes, recipe, None)
-    with threads(n_jobs):
+    with working(n_jobs):
         key = key_of(look, pixels, recipe.pretraining, "auto")
         neighbors = neighbors_of(images, recipe.pretraining, given, "auto", key, Progress("graph") if verbose else None)
     return _Pile(images, classes, recipe, neighbors)

@@ -28,6 +28,7 @@ class Pretraining:
 
     augment: Augment  # of either view
     steps: int = 1500
+    passes: int = 50  # over all images, at most: what a small set teaches, it has taught by then
     batch: int = 256  # images, two views each
     temperature: float = 0.5  # of the contrastive loss
     learning_rate: float = 2e-3  # of Adam
@@ -40,7 +41,7 @@ class Pretraining:
 
     def __post_init__(self):
         check_types(self)
-        for parameter in ("steps", "dimensions", "neighbors"):
+        for parameter in ("steps", "passes", "dimensions", "neighbors"):
             require(getattr(self, parameter) >= 1, self, parameter, "at least 1")
         require(self.batch >= 2, self, "batch", "at least 2: each image is contrasted with another")
         require(self.temperature > 0, self, "temperature", "above 0")
@@ -49,6 +50,11 @@ class Pretraining:
         require(0 <= self.gradients <= 100, self, "gradients", "0 to 100")
         require(self.precision in PRECISIONS, self, "precision", f"one of {', '.join(PRECISIONS)}")
         check_seed(self.seed)
+
+    def for_images(self, augment: Augment, n_images: int | None) -> "Pretraining":
+        """These settings with another `augment`, and no more steps than `passes` over `n_images` take."""
+        enough = ceil(self.passes * n_images / min(self.batch, n_images)) if n_images else self.steps
+        return replace(self, augment=augment, steps=min(self.steps, enough))
 
 
 @dataclass(frozen=True)
@@ -124,11 +130,14 @@ class Recipe:
         """Whether the strong view is used at all."""
         return bool({"consistency", "pseudo_label"} & set(self.terms))
 
-    def for_images(self, background: float, *, side: int = SIDE, uniform_prior: bool = True) -> "Recipe":
+    def for_images(
+        self, background: float, *, side: int = SIDE, uniform_prior: bool = True, n_images: int | None = None
+    ) -> "Recipe":
         """This recipe adapted to another data set: pixels shifted in get the value `background` (normalised).
 
         It takes the network for images of `side` × `side` pixels, and what is measured in pixels grows with them. Without a
-        `uniform_prior` the class frequencies are estimated. Raises ValueError for `published` and another side than the report's.
+        `uniform_prior` the class frequencies are estimated. Pretraining takes fewer steps where `n_images`, with and without
+        labels, are few. Raises ValueError for `published` and another side than the report's.
         """
         self.check_side(side)
 
@@ -139,7 +148,7 @@ class Recipe:
         def adapted(value: object) -> object:
             if isinstance(value, Augment):
                 return filled(value)
-            return replace(value, augment=filled(value.augment)) if isinstance(value, Pretraining) else value
+            return value.for_images(filled(value.augment), n_images) if isinstance(value, Pretraining) else value
 
         changes: dict[str, Any] = {each.name: adapted(getattr(self, each.name)) for each in fields(self)}
         changes |= {"network": network_for(side), "uniform_prior": self.uniform_prior and uniform_prior}

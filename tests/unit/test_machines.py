@@ -237,7 +237,7 @@ def test_graph_that_is_there_needs_no_right_to_write(tmp_path, monkeypatch):
     target, events = graph_cache.path("digits", BEST.pretraining, tmp_path), []
     made = graph_cache.Neighbors(torch.ones(3, 2), torch.zeros(3, 2, dtype=torch.long), torch.ones(3, 4), 1.5)
     graph_file.write(target, made)
-    monkeypatch.setattr(graph_cache, "lock", lambda *_, **__: pytest.fail("locked"))
+    monkeypatch.setattr(graph_file, "lock", lambda *_, **__: pytest.fail("locked"))
     images = SimpleNamespace(name="digits", side=0)
     assert graph_cache.load(images, BEST.pretraining, events.append, tmp_path).seconds == 1.5
     assert events == [{"stage": "graph ready", "k": 2, "images": 3, "seconds": 1.5}] and list(tmp_path.iterdir()) == [target]

@@ -1,6 +1,8 @@
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ssl_core import recipes
 from ssl_core.recipes import ABLATIONS, BEST, CORRECTED, PUBLISHED, RECIPES, SUPERVISED
@@ -114,3 +116,17 @@ def test_recipes_are_found_by_name():
             match=r"^recipe=.*must be one of published, supervised, corrected, best, quick, linear, or of recipes\.ABLATIONS$",
         ):
             recipes.get(bad)
+
+
+@given(n=st.integers(2, 100_000), name=st.sampled_from(["best", "quick"]))
+def test_pretraining_on_a_small_set_takes_fewer_steps(n, name):
+    """No more than 50 passes, but for the last step; large sets take the recipe's own steps, and so does training."""
+    recipe = recipes.get(name)
+    adapted = recipe.for_images(0.0, n_images=n)
+    made, full = adapted.pretraining, recipe.pretraining
+    assert 1 <= made.steps <= full.steps and (made.steps - 1) * min(full.batch, n) < 50 * n
+    assert replace(made, steps=full.steps, augment=full.augment) == full and adapted.steps_per_epoch == recipe.steps_per_epoch
+    if n >= 7680:
+        assert made.steps == full.steps
+    patient = replace(recipe, pretraining=replace(full, passes=10**6)).for_images(0.0, n_images=n)
+    assert patient.pretraining.steps == full.steps

@@ -16,7 +16,7 @@ from threading import Lock
 from ssl_core import selection
 from ssl_core.datasets.checks import Dataclass
 from ssl_core.model import PRECISIONS
-from ssl_core.recipes import Pretraining, Recipe
+from ssl_core.recipes import PRETRAINING, Pretraining, Recipe, get
 
 from . import files
 from .spec import AUTO, DRAWS_ON_DISK, Run
@@ -76,12 +76,14 @@ def former_fingerprints(run: Run) -> Iterator[str]:
     """The fingerprints of the run in earlier versions that the reference still has rows of.
 
     The latest of these put its images into another order, unless they were drawn at random. Before, no histograms of gradients
-    joined the graph's features; and before that, labels were not checked: where all are right, it is almost the same run.
+    joined the graph's features, which were learned as long from few images as from many; and before that, labels were not
+    checked: where all are right, it is almost the same run.
     """
     yield fingerprint(run, in_one_order=False)
     if (pretraining := run.pretraining) is None:
         return
-    pretraining, settings = replace(pretraining, gradients=0.0), run.settings
+    steps, settings = (get(run.recipe).pretraining or PRETRAINING).steps, run.settings
+    pretraining = replace(pretraining, gradients=0.0, steps=steps)
     settings = replace(settings, pretraining=settings.pretraining and pretraining)
     yield fingerprint(run, settings, pretraining, in_one_order=False)
     if settings.check_labels and not run.label_noise:

@@ -1,9 +1,7 @@
 """The graph of neighbours on disk: it is made once, from images without labels, for all runs of a sweep."""
 
-from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -11,7 +9,6 @@ from ssl_core import datasets, graph, graph_file
 from ssl_core import features as foreign
 from ssl_core.data import Images
 from ssl_core.datasets import DataSetInfo
-from ssl_core.datasets.machine import lock
 from ssl_core.device import training_device
 from ssl_core.graph import Neighbors
 from ssl_core.progress import Progress, Tell
@@ -79,22 +76,15 @@ def load(
     tell = tell or Progress(images.name)
     info = info or datasets.describe(images.name, side=images.side, for_training=False)
     target = _path(info, pretraining, folder, features)
-    neighbors = graph_file.read(target)  # a whole file needs no lock, nor the right to make one
-    if neighbors is None:
+
+    def build() -> Neighbors:
+        if features:
+            return foreign.graph_of(kept.of_training(images.name, features, info), pretraining.neighbors)
+        return graph.build(images.x.to(training_device(device)), pretraining, tell)
+
+    if not target.exists():
         files.writable("data", folder)
-        with ExitStack() as held:
-            try:
-                held.enter_context(lock(target.with_suffix(".lock"), timeout=0))
-            except Timeout:
-                tell({"stage": "wait"})
-                held.enter_context(lock(target.with_suffix(".lock")))
-            neighbors = graph_file.read(target)
-            if neighbors is None:
-                if features:
-                    neighbors = foreign.graph_of(kept.of_training(images.name, features, info), pretraining.neighbors)
-                else:
-                    neighbors = graph.build(images.x.to(training_device(device)), pretraining, tell)
-                graph_file.write(target, neighbors)
+    neighbors = graph_file.kept(target, build, lambda: tell({"stage": "wait"}))
     k, n = neighbors.index.shape[1], len(neighbors.index)
     tell({"stage": "graph ready", "k": k, "images": n, "seconds": neighbors.seconds})
     return neighbors

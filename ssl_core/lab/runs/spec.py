@@ -117,7 +117,7 @@ class Run:
 
 def adapted(recipe: Recipe, info: DataSetInfo, *, side: int = 0, precision: str = AUTO) -> Recipe:
     """The recipe for these images on this machine, in the precision that was asked for; `side` where it is not the images'."""
-    recipe = recipe.for_images(info.background, side=side or info.side, uniform_prior=info.uniform_prior)
+    recipe = recipe.for_images(info.background, side=side or info.side, uniform_prior=info.uniform_prior, n_images=info.n_images)
     return recipe.in_precision(best_precision() if precision == AUTO else precision)
 
 

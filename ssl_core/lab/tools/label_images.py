@@ -159,6 +159,7 @@ def whole(name: str, info: DataSetInfo, arrays: store.Arrays) -> tuple[DataSetIn
         background=float(((color / 255 - mean) / std).mean()),
         files=tuple(names[i] for i in order),
         files_test=(),
+        n_images=len(x),
     )
     images, labels = data.normalize(torch.from_numpy(x), changed.mean, changed.std), torch.from_numpy(y)
     return changed, data.Images(name, images, labels, images[:0], labels[:0], info.classes)
