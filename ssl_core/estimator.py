@@ -310,21 +310,22 @@ def neighbors_of(
     tell: Progress | None,
 ) -> Neighbors:
     """The graph of the images: the one `given`; of a folder, that of the name `key` there, made if it is not; or made."""
-    if isinstance(given, Neighbors):
-        if len(given.index) != len(images.x):
-            raise ValueError(f"graph: must be of the {len(images.x)} images of X; it is of {len(given.index)}")
-        return given
-    x, on_step = images.x.to(device.training_device(where)), tell or (lambda event: None)
+    x, on_step = images.x, tell or (lambda event: None)
+
+    def build() -> Neighbors:
+        return graph.build(x.to(device.training_device(where)), pretraining, on_step)
+
     if given is None:
-        return graph.build(x, pretraining, on_step)
-    if not isinstance(given, str | Path) or not str(given).strip():
+        return build()
+    if isinstance(given, Neighbors):
+        neighbors = given
+    elif isinstance(given, str | Path) and str(given).strip():
+        neighbors = graph_file.kept("graph", Path(given).expanduser() / f"graph-{key}.safetensors", build)
+    else:
         raise ValueError(f"graph={given!r}: must be None, a folder, or the graph_ of an estimator")
-    folder = Path(given).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"graph={str(given)!r}: must be a folder that can be written to ({error.strerror})") from None
-    return graph_file.kept(folder / f"graph-{key}.safetensors", lambda: graph.build(x, pretraining, on_step))
+    if len(neighbors.index) != len(x):
+        raise ValueError(f"graph: must be of the {len(x)} images of X; it is of {len(neighbors.index)}")
+    return neighbors
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from filelock import Timeout
 from safetensors import SafetensorError
 
-from .datasets.machine import lock, write_atomically
+from .datasets.machine import lock, writable, write_atomically
 from .graph import Neighbors
 
 
@@ -30,13 +30,15 @@ def read(path: Path) -> Neighbors | None:
         return None
 
 
-def kept(path: Path, build: Callable[[], Neighbors], wait: Callable[[], object] = lambda: None) -> Neighbors:
+def kept(parameter: str, path: Path, build: Callable[[], Neighbors], wait: Callable[[], object] = lambda: None) -> Neighbors:
     """The graph in the file `path`; the first time, the one that `build` makes.
 
-    A whole file needs no lock, nor the right to make one. `wait` is called if another process is making the graph.
+    A whole file needs no lock, nor the right to make one. `wait` is called if another process is making the graph. Raises
+    ValueError, naming `parameter`, if the folder cannot be written to.
     """
     if neighbors := read(path):
         return neighbors
+    writable(parameter, path.parent)
     with ExitStack() as held:
         try:
             held.enter_context(lock(path.with_suffix(".lock"), timeout=0))

@@ -61,11 +61,9 @@ def typical(neighbors: Neighbors, n: int, seed: int, labeled: Tensor | None = No
     before = np.empty(0, np.int64) if labeled is None else labeled.numpy()
     check_n_labels(n, len(neighbors.index) - len(before))
     typicality = typicality_of(neighbors)
-    first = cover(neighbors, min(n, FEW), seed, before, FEW)
-    if not len(before) and len(first) > 1:
-        medoids = _medoids(embedding(neighbors), typicality, first)
-        more = len(first) - len(medoids)  # many images are the same
-        first = np.concatenate([medoids, herd(of_clusters(neighbors), neighbors, more, seed, medoids)])
+    first = before[:0] if len(before) else cover(neighbors, min(n, FEW), seed, before, FEW)
+    if len(first) > 1:
+        first = _medoids(embedding(neighbors), typicality, first)  # fewer, if many images are the same
     rest = cover(neighbors, n - len(first), seed, np.concatenate([before, first]), FEW)
     chosen = np.concatenate([first, rest])
     return Selection(torch.from_numpy(chosen), stands_for(neighbors, chosen, before), torch.from_numpy(typicality[chosen]))

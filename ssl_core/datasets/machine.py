@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -133,6 +134,27 @@ def _owner(path: Path) -> str:
         if there.stat().st_uid != os.geteuid():
             return f"; {there.name} belongs to {there.owner()}"
     return ""
+
+
+def writable(parameter: str, folder: Path) -> Path:
+    """`folder`, made if it is not there; raises ValueError, naming `parameter`, unless files can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")  # a full disk takes an empty file
+            file.flush()
+        return folder
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({_reason(error)})") from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Why a path cannot be used, in words."""
+    if isinstance(error, FileExistsError) and Path(error.filename).is_symlink():
+        return "a link to what is not there"
+    if isinstance(error, FileExistsError):
+        return "it is a file"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -1,11 +1,11 @@
 """Folders and files of the project: where it lies, and files that are written whole or not at all."""
 
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 import ssl_core
-from ssl_core.datasets.machine import digest as digest  # re-exported, as the next
+from ssl_core.datasets.machine import digest as digest  # re-exported, as the next two
+from ssl_core.datasets.machine import writable as writable
 from ssl_core.datasets.machine import write_atomically as write_atomically
 
 ROOT = Path(ssl_core.__file__).resolve().parents[1]  # of the project: an editable checkout
@@ -44,29 +44,8 @@ def expanded(parameter: str, text: str) -> Path:
         raise ValueError(f"{parameter}={text!r}: must be a path without ~: this machine does not know that home") from None
 
 
-def writable(parameter: str, folder: Path) -> Path:
-    """`folder`, made if it is not there; raises ValueError, naming `parameter`, unless files can be written to it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"0")  # a full disk takes an empty file
-            file.flush()
-        return folder
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{parameter}={str(folder)!r}: must be a folder that can be written to ({_reason(error)})") from None
-
-
 def keep_beside(path: Path, content: bytes) -> Path:
     """Writes `content`, which was in the file `path`, beside it under a name of its own; the new file."""
     kept = path.with_name(f"{path.stem}.{digest(content.hex())[:6]}{path.suffix}")
     write_atomically(kept, content)
     return kept
-
-
-def _reason(error: OSError | ValueError) -> str:
-    """Why a path cannot be used, in words."""
-    if isinstance(error, FileExistsError) and Path(error.filename).is_symlink():
-        return "a link to what is not there"
-    if isinstance(error, FileExistsError):
-        return "it is a file"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

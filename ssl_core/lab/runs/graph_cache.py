@@ -82,9 +82,7 @@ def load(
             return foreign.graph_of(kept.of_training(images.name, features, info), pretraining.neighbors)
         return graph.build(images.x.to(training_device(device)), pretraining, tell)
 
-    if not target.exists():
-        files.writable("data", folder)
-    neighbors = graph_file.kept(target, build, lambda: tell({"stage": "wait"}))
+    neighbors = graph_file.kept("data", target, build, lambda: tell({"stage": "wait"}))
     k, n = neighbors.index.shape[1], len(neighbors.index)
     tell({"stage": "graph ready", "k": k, "images": n, "seconds": neighbors.seconds})
     return neighbors
