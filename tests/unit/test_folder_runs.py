@@ -3,6 +3,7 @@
 import runpy
 import shutil
 import sys
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -130,7 +131,7 @@ def test_run_that_cannot_be_written_to_is_told_before_it_classifies(scans, monke
     def refuses(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuses)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuses)
     with pytest.raises(SystemExit, match=r"^predict: RUN='.*': must be a folder that can be written to \(Permission denied\)$"):
         predicted(run, "--images", folder)
 
