@@ -75,18 +75,19 @@ def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *,
     """
     y = y_l.numpy()
     spreading = _Spreading(neighbors, (labeled.numpy(), y), n_classes, uniform_prior=uniform_prior)
-    weights, sharpness = np.ones(len(y), np.float32), 0.0
-    for _ in range(ROUNDS):
+    weights = np.ones(len(y), np.float32)
+    for turn in range(ROUNDS):
         scores, checked = spreading.scores(weights)
         if not checked.any():
             believed = torch.eye(n_classes)
             return LabelCheck(labeled, believed[y_l], y_l, torch.from_numpy(checked), believed, 0.0, 0.0, 0.0)
-        sharpness = sharpness or _sharpness(scores[checked], y[checked])
+        if turn == 0:
+            at_first, sharpness = scores, _sharpness(scores[checked], y[checked], np.ones((checked.sum(), 1))).item()
         model = _Model(sharpness, _confusion(_prior(scores[checked], sharpness), y[checked]))
         p = model.posterior(scores, y)
         wrong = np.where(checked, 1 - p[np.arange(len(y)), y], 0)
         weights = np.where(wrong < 0.98, 1 - wrong, 0).astype(np.float32)
-    low, high = _interval(model, scores[checked], y[checked])
+    low, high = _interval(at_first[checked], scores[checked], y[checked])
     confusion = torch.from_numpy(model.confusion).float()
     return LabelCheck(
         labeled, torch.from_numpy(p).float(), y_l, torch.from_numpy(checked), confusion, float(wrong.sum()), low, high
@@ -160,18 +161,19 @@ class _Model:
         return joint / joint.sum(axis=1, keepdims=True).clip(1e-300)
 
 
-def _sharpness(scores: np.ndarray, y: np.ndarray) -> float:
+def _sharpness(scores: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
     """That under which labels `y` (M,) with these scores (M, C) are most probable if all classes are confused alike.
 
-    A graph that does not tell two classes apart then makes scores less sharp, and does not pass for a confusion of labels.
+    One for each resample (R,): each label counts as often in it as `times` (M, R) says. A graph that does not tell two classes
+    apart makes scores less sharp, and does not pass for a confusion of labels.
     """
     others, rows = max(scores.shape[1] - 1, 1), np.arange(len(y))
 
-    def evidence(sharpness: float) -> float:
-        right = _prior(scores, sharpness)[rows, y, None]
-        return float(np.log((1 - WRONG) * right + WRONG * (1 - right) / others).sum(axis=0).max())
+    def evidence(sharpness: float) -> np.ndarray:
+        right = _prior(scores, sharpness)[rows, y]
+        return (np.log(np.outer(1 - WRONG, right) + np.outer(WRONG / others, 1 - right)) @ times).max(axis=0)
 
-    return max(SHARPNESS.tolist(), key=evidence)
+    return SHARPNESS[np.argmax([evidence(sharpness) for sharpness in SHARPNESS], axis=0)]
 
 
 def _prior(scores: np.ndarray, sharpness: float) -> np.ndarray:
@@ -205,12 +207,18 @@ def _even(wrong: float, n_classes: int) -> np.ndarray:
     return confusion
 
 
-def _interval(model: _Model, scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """How many labels are wrong in nine of ten resamples of the labels, and of which these are."""
-    random, prior, counts = np.random.default_rng(0), _prior(scores, model.sharpness), []
-    for _ in range(RESAMPLES):
-        rows = random.integers(0, len(y), len(y))
-        p = _Model(model.sharpness, _confusion(prior[rows], y[rows])).posterior(scores, y)
-        counts.append((random.random(len(y)) < 1 - p[np.arange(len(y)), y]).sum())
+def _interval(at_first: np.ndarray, scores: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """How many of the labels `y` (M,) are wrong in nine of ten resamples of them.
+
+    Each resample decides how sharp the scores are, half of them by those of the first round, how labels go wrong, and which are.
+    """
+    random, rows, counts = np.random.default_rng(0), np.arange(len(y)), []
+    draws = random.integers(0, len(y), (RESAMPLES, len(y)))
+    times = np.stack([np.bincount(draw, minlength=len(y)) for draw in draws], axis=1).astype(np.float64)
+    half = RESAMPLES // 2
+    found = [*_sharpness(at_first, y, times[:, :half]), *_sharpness(scores, y, times[:, half:])]
+    for draw, sharpness in zip(draws, found, strict=True):
+        model = _Model(sharpness, _confusion(_prior(scores[draw], sharpness), y[draw]))
+        counts.append((random.random(len(y)) < 1 - model.posterior(scores, y)[rows, y]).sum())
     low, high = np.quantile(counts, [0.05, 0.95])
     return float(low), float(high)

@@ -41,7 +41,7 @@ def test_wrong_labels_are_found(digits, similar, fraction, least):
     check = label_errors.check(similar, labeled, y_l, 10)
     wrong, found = y_l != true, check.suspect
     assert (found & wrong).sum() >= least * wrong.sum() and (found & wrong).sum() >= least * found.sum()
-    assert check.low - 10 <= wrong.sum() <= check.high + 10 and check.low <= check.n_wrong <= check.high
+    assert check.low <= check.n_wrong <= check.high
     assert (check.suggested[found & wrong] == true[found & wrong]).float().mean() > 0.9
     assert average_precision_score(wrong, check.p_wrong) > 0.9
 
@@ -129,13 +129,13 @@ def test_properties(blobs, seed, fraction, n, uniform):
 
 @pytest.mark.slow
 def test_interval_holds_the_number_of_wrong_labels(digits, similar):
-    inside = 0
-    for seed in range(20):
-        labeled = data.split(digits.y, 300, seed).labeled
-        y_l = data.corrupt_labels(digits.y[labeled], 0.02 * seed, seed, 10)
+    covered = 0
+    for seed in range(40):
+        labeled = data.split(digits.y, 100, seed).labeled
+        y_l = data.corrupt_labels(digits.y[labeled], 0.01 * seed, seed, 10)
         check = label_errors.check(similar, labeled, y_l, 10)
-        inside += check.low - 3 <= (y_l != digits.y[labeled]).sum() <= check.high + 3
-    assert inside >= 16
+        covered += bool(check.low <= (y_l != digits.y[labeled]).sum() <= check.high)
+    assert covered >= 31, "if nine in ten hold it, fewer than 31 of 40 have a probability of 0.005"
 
 
 def test_best_leaves_suspects_out_of_training(digits, similar):
