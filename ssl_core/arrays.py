@@ -8,9 +8,8 @@ import torch
 from numpy.typing import ArrayLike
 from PIL import Image
 from sklearn.utils.validation import check_array
-from torch import Tensor
 
-from .data import normalize
+from .data import Pixels
 from .datasets.checks import check_side
 from .datasets.pixels import background, fitting_side, framed, grey, looks
 
@@ -82,9 +81,9 @@ class Look:
         pixels = grey(pixels) if len(self.mean) == 1 else pixels
         return np.ascontiguousarray((255 - pixels if self.inverted else pixels).transpose(0, 3, 1, 2))
 
-    def images(self, pixels: np.ndarray) -> Tensor:
-        """Pixels (N, C, side, side), normalised, float32."""
-        return normalize(torch.from_numpy(pixels), self.mean, self.std)
+    def images(self, pixels: np.ndarray) -> Pixels:
+        """Pixels (N, C, side, side), bytes, as images that are normalised when they are read."""
+        return Pixels(torch.from_numpy(pixels), self.mean, self.std)
 
 
 def checked(X: ArrayLike) -> tuple[np.ndarray, tuple[int, ...] | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +19,54 @@ if TYPE_CHECKING:
 BACKGROUND = -MEAN / STD  # a black pixel of MNIST, normalised
 
 
+class Pixels:
+    """Images (N, C, side, side) that stay bytes: those that an index asks for are read as float32, normalised.
+
+    It stands where a tensor of normalised images can, which takes four times the memory. `index` tells which of the images in
+    `values` these are, by default all.
+    """
+
+    def __init__(self, values: Tensor, mean: tuple[float, ...], std: tuple[float, ...], index: Tensor | None = None):
+        self.values, self.mean, self.std, self.index = values, mean, std, index
+
+    def __len__(self) -> int:
+        return len(self.values if self.index is None else self.index)
+
+    def __getitem__(self, index: Any) -> Tensor:  # noqa: ANN401 - whatever indexes a tensor
+        images, *within = index if isinstance(index, tuple) else (index,)
+        x = normalize(self.values[images if self.index is None else self.index[images]], self.mean, self.std)
+        return x[(*[slice(None)] * (x.dim() - 3), *within)] if within else x
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size([len(self), *self.values.shape[1:]])
+
+    @property
+    def device(self) -> torch.device:
+        return self.values.device
+
+    def part(self, index: Tensor) -> "Pixels":
+        """The images of an `index` (M,), without a copy of their bytes."""
+        return Pixels(self.values, self.mean, self.std, index if self.index is None else self.index[index])
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """All images, `size` at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+    def to(self, device: torch.device | str) -> "Pixels":
+        """The same images on that device."""
+        if self.device == torch.device(device):
+            return self
+        values = self.values if self.index is None else self.values[self.index]
+        return Pixels(values.to(device), self.mean, self.std)
+
+
 @dataclass(frozen=True)
 class Images:
-    """A data set in memory. Images are float32 (N, C, side, side), normalised; labels are int64 (N,), −1 where there is none."""
+    """A data set in memory. Images are (N, C, side, side), normalised; labels are int64 (N,), −1 where there is none."""
 
     name: str
-    x: Tensor = field(repr=False)
+    x: Pixels | Tensor = field(repr=False)
     y: Tensor = field(repr=False)
     x_test: Tensor = field(repr=False)
     y_test: Tensor = field(repr=False)
@@ -35,6 +77,10 @@ class Images:
     def shape(self) -> tuple[int, int, int]:
         """The number of classes, of channels, and the side in pixels: what the network is built for."""
         return len(self.classes), *self.x.shape[1:3]
+
+    def part(self, index: Tensor) -> Pixels | Tensor:
+        """The training images of an `index` (M,); bytes are not copied."""
+        return self.x.part(index) if isinstance(self.x, Pixels) else self.x[index]
 
     def class_names(self, y: Tensor) -> list[str]:
         """The names of classes `y` (N,); `?` for −1, no label."""
@@ -53,13 +99,13 @@ class Split:
 class Task:
     """Everything that training is given beside the network, the recipe and the seed; see experiment.prepare.
 
-    Images are float32 (·, C, side, side), classes int64. `candidates` (U, C) is True for the classes that the graph allows for an
+    Images are (·, C, side, side), classes int64. `candidates` (U, C) is True for the classes that the graph allows for an
     unlabelled image, and `class_prior` (C,) estimates the class frequencies; both are None for a recipe without a graph.
     """
 
-    x_l: Tensor  # (M, C, side, side), the labelled images
+    x_l: Pixels | Tensor  # (M, C, side, side), the labelled images
     y_l: Tensor  # (M,), their classes, label noise included
-    x_u: Tensor  # (U, C, side, side), the unlabelled images
+    x_u: Pixels | Tensor  # (U, C, side, side), the unlabelled images
     candidates: Tensor | None = None
     class_prior: Tensor | None = None
     split: Split | None = None  # which training images these are
@@ -83,7 +129,8 @@ def load(name: str = "mnist", root: str | Path | None = None, side: int = 0) -> 
     """
     info, arrays = datasets.load(name, root, side)
     y, y_test = torch.from_numpy(arrays["y"]), torch.from_numpy(arrays["y_test"])
-    x, x_test = (normalize(torch.from_numpy(arrays[part]), info.mean, info.std) for part in ("x", "x_test"))
+    x = Pixels(torch.from_numpy(arrays["x"]), info.mean, info.std)
+    x_test = normalize(torch.from_numpy(arrays["x_test"]), info.mean, info.std)
     return Images(name, x, y, x_test, y_test, info.classes, side)
 
 
@@ -174,5 +221,5 @@ class FullBatches:
 
 def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Bytes (N, C, H, W) to float32, as ToTensor and Normalize give them with this mean and deviation of each channel."""
-    center, scale = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    center, scale = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (mean, std))
     return pixels.float().div_(255).sub_(center).div_(scale)

@@ -86,7 +86,7 @@ def prepare(
         scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior)
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)
-    x_l, x_u = images.x[parts.labeled], images.x[parts.unlabeled]
+    x_l, x_u = images.part(parts.labeled), images.part(parts.unlabeled)
     return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out], n_clusters, check)
 
 

@@ -90,7 +90,7 @@ def fit(
     conditions, in double precision and one thread. The history has one row: the mean cross-entropy at the end.
     """
     start = time.perf_counter()
-    x, y = task.x_l.flatten(1).double(), task.y_l
+    x, y = task.x_l[:].flatten(1).double(), task.y_l
     head = Head(model.linear.out_features, x.shape[1]).double()
     optimizer = torch.optim.LBFGS(
         head.parameters(), max_iter=ITERATIONS, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
@@ -107,7 +107,7 @@ def fit(
         optimizer.step(loss)
     model.load_state_dict(head.state_dict())
     with torch.no_grad():
-        mean = F.cross_entropy(model(task.x_l)[0], y).item()
+        mean = F.cross_entropy(model(task.x_l[:])[0], y).item()
     row = {"epoch": 1, "step": 1, "seconds": time.perf_counter() - start, "total": mean, "supervised": mean}
     on_epoch(row, 1)
     return TrainingResult(model, [row], {1: model}, recipe, seed)  # type: ignore[arg-type,dict-item]  # in place of a Net

@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.sparse.linalg import cg
 from torch import Tensor, nn
 
-from .data import FullBatches
+from .data import FullBatches, Pixels
 from .datasets import SIDE
 from .device import threads
 from .losses import contrastive
@@ -57,12 +57,14 @@ class Encoder(nn.Module):
         return self.projection(F.relu(self.net(x)[0]))
 
     @torch.no_grad()
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Pixels | Tensor) -> Tensor:
         """The output (N, 300) of the first linear layer for images `x`, after its ReLU, without gradient."""
         return torch.cat([F.relu(self.net.linear1(self.net(part)[1])) for part in x.split(EVALUATION_BATCH)])
 
 
-def build(x: Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]], None] = lambda event: None) -> Neighbors:
+def build(
+    x: Pixels | Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]], None] = lambda event: None
+) -> Neighbors:
     """The graph of images `x` (N, C, side, side), made on their device and by one thread: a pure function of the arguments.
 
     `tell` is called with an event now and then: `{"stage": "graph", "step": 100, "steps": 1500, "loss": …, "seconds": …}`.
@@ -84,7 +86,9 @@ def build(x: Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]
     return Neighbors(similarity.cpu(), index.cpu(), features.half().cpu(), time.perf_counter() - start)
 
 
-def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], None] = lambda step, loss: None) -> Encoder:
+def pretrain(
+    x: Pixels | Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], None] = lambda step, loss: None
+) -> Encoder:
     """An encoder trained, without labels, to map two distorted views of an image (N, C, side, side) to similar projections.
 
     A pure function of the arguments, their device and the number of threads; `on_step(step, loss)` is called after each step.
@@ -105,7 +109,7 @@ def pretrain(x: Tensor, settings: Pretraining, on_step: Callable[[int, Tensor], 
 
 
 @torch.no_grad()
-def gradients(x: Tensor) -> Tensor:
+def gradients(x: Pixels | Tensor) -> Tensor:
     """The COMPONENTS principal components (N, 60) of histograms of oriented gradients of images `x` (N, C, H, W), normalised.
 
     After Dalal & Triggs 2005: in each of 7 × 7 cells the strength of edges by orientation, of the channel where it is greatest,

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from .augment import Augment
 from .checkpoint import Checkpoint
-from .data import FullBatches, Task
+from .data import FullBatches, Pixels, Task
 from .losses import class_centroids, clustering, consistency, entropy, pseudo_label
 from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
@@ -295,20 +295,20 @@ class IndexBatches:
 
 
 @torch.no_grad()
-def embed(model: Net, x: Tensor) -> Tensor:
+def embed(model: Net, x: Pixels | Tensor) -> Tensor:
     """Feature vectors (N, D) of images `x`, without gradient."""
     return torch.cat([model(part.to(model.device))[1] for part in x.split(EVALUATION_BATCH)])
 
 
 @torch.no_grad()
-def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None = None) -> Tensor:
+def probabilities(model: Net, x: Pixels | Tensor, views: int = 0, augment: Augment | None = None) -> Tensor:
     """Class probabilities (N, n_classes) of images `x` (N, C, side, side) by `model`, in main memory wherever the model is.
 
     With `views`, test-time augmentation (Krizhevsky et al. 2012, section 4.1): probabilities are averaged over the image itself
     and that many views distorted by `augment`. The distortions are the same at every call.
     """
 
-    def once(x: Tensor) -> Tensor:
+    def once(x: Pixels | Tensor) -> Tensor:
         return torch.cat([model(part)[0].softmax(dim=1) for part in x.split(EVALUATION_BATCH)])
 
     x = x.to(model.device)
@@ -319,7 +319,7 @@ def probabilities(model: Net, x: Tensor, views: int = 0, augment: Augment | None
     return p.div_(1 + views).cpu()
 
 
-def evaluate(model: Net, x: Tensor, y: Tensor, views: int = 0, augment: Augment | None = None) -> Evaluation:
+def evaluate(model: Net, x: Pixels | Tensor, y: Tensor, views: int = 0, augment: Augment | None = None) -> Evaluation:
     """The performance of `model` on images `x` (N, C, side, side) of classes `y` (N,), read as `probabilities` reads them."""
     return measure(probabilities(model, x, views, augment), y)
 

@@ -72,7 +72,7 @@ def similar(digits):
     """The graph of scikit-learn's digits, by pixels."""
     from ssl_core.graph import Neighbors, neighbors
 
-    features = digits.x.flatten(1)
+    features = digits.x[:].flatten(1)
     return Neighbors(*neighbors(features, 10), features)
 
 

@@ -175,7 +175,7 @@ def test_check_labels(images, outputs, monkeypatch):
     digits, info = data.load("digits"), datasets.describe("digits")
     target = graph_cache.path("digits", label_images.pretraining_of(info), project / "data" / "graphs")
     target.parent.mkdir(parents=True)
-    x = (digits.x - digits.x.min()).flatten(1)
+    x = (digits.x[:] - digits.x[:].min()).flatten(1)
     graph_file.write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
     monkeypatch.setenv("PYTHONPATH", str(project))  # of the kernel
     copy = execute(outputs, "check_labels.ipynb", {"data": "digits", "outputs": str(outputs / "checked")})

@@ -39,7 +39,7 @@ def project(copy_project, images, tmp_path_factory):
     info, whole = label_images.whole(str(folder), *datasets.load(str(folder), project / "data"))
     target = graph_cache._path(info, label_images.pretraining_of(info), project / "data" / "graphs")
     target.parent.mkdir()
-    x = (whole.x - whole.x.min()).flatten(1)
+    x = (whole.x[:] - whole.x[:].min()).flatten(1)
     graph_file.write(target, Neighbors(*graph.neighbors(x, 10), x.half()))
     return project
 

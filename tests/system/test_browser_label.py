@@ -27,7 +27,7 @@ def project(copy_project, images, tmp_path_factory):
     for i in range(N):
         pixels = images.x[i, 0].mul(datasets.STD).add(datasets.MEAN).mul(255).round().byte()
         Image.fromarray(pixels.numpy()).save(folder / f"{i:02}.png")
-    x, info = data.load(str(folder), project / "data").x, datasets.describe(str(folder), project / "data", for_training=False)
+    x, info = data.load(str(folder), project / "data").x[:], datasets.describe(str(folder), project / "data", for_training=False)
     pretraining = adapted(recipes.BEST, info).pretraining
     target = graph_cache._path(info, pretraining, project / "data" / "graphs")
     target.parent.mkdir()

@@ -21,7 +21,7 @@ N, M = 240, 160  # images, and of these with a label
 
 def by_pixels(images, *_, **__):
     """The graph of neighbours by pixels."""
-    features = (images.x - images.x.min()).flatten(1)
+    features = (images.x[:] - images.x[:].min()).flatten(1)
     return Neighbors(*graph.neighbors(features, 10), features)
 
 

@@ -15,7 +15,7 @@ from ssl_core.datasets.pixels import decode
 @pytest.fixture(scope="session")
 def digits(images):
     """MNIST as bytes: images (60000, 28, 28), and test images (10000, 28, 28)."""
-    return [(x[:, 0] * data.STD + data.MEAN).mul(255).round().byte().numpy() for x in (images.x, images.x_test)]
+    return [(x[:, 0] * data.STD + data.MEAN).mul(255).round().byte().numpy() for x in (images.x[:], images.x_test)]
 
 
 def as_jpeg(picture, quality):

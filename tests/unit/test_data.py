@@ -18,9 +18,28 @@ def test_tensors_are_the_raw_files_normalised(images):
         assert np.allclose(images.x[i].numpy(), (pixels[i] / 255 - 0.1306) / 0.3081, atol=1e-5)
     assert images.y.tolist() == labels.tolist()
     assert images.x.shape == (60_000, 1, 28, 28) and images.x_test.shape == (10_000, 1, 28, 28)
-    assert images.x.dtype == torch.float32 and images.y.dtype == torch.int64
-    assert images.x.mean().abs() < 0.01 and (images.x.std() - 1).abs() < 0.01
-    assert images.x.min().item() == pytest.approx(data.BACKGROUND)
+    assert images.x[:2].dtype == torch.float32 and images.y.dtype == torch.int64
+    assert images.x[:].mean().abs() < 0.01 and (images.x[:].std() - 1).abs() < 0.01
+    assert images.x[:].min().item() == pytest.approx(data.BACKGROUND)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_are_read_as_a_tensor_of_normalised_images_is(channels):
+    random = np.random.default_rng(0)
+    values = torch.from_numpy(random.integers(0, 256, (20, channels, 6, 6), np.uint8))
+    mean, std = (0.2, 0.3, 0.4)[:channels], (0.5, 0.6, 0.7)[:channels]
+    whole, x = data.normalize(values, mean, std), data.Pixels(values, mean, std)
+    part = torch.tensor([19, 0, 7, 7, 3])
+    for bytes_, floats in (
+        (x, whole),
+        (x.part(part), whole[part]),
+        (x.part(part).part(part[1:3] // 7), whole[part][part[1:3] // 7]),
+    ):
+        assert len(bytes_) == len(floats) and bytes_.shape == floats.shape and torch.equal(bytes_.to("cpu")[:], floats)
+        assert all(map(torch.equal, bytes_.split(3), floats.split(3)))
+        for index in (0, [1, 0], torch.tensor([1, 1]), slice(1, None), (1, 0), (slice(None), 0), (slice(2), 0, 2)):
+            assert torch.equal(bytes_[index], floats[index])
+    assert torch.equal(x[whole[:, 0, 0, 0] > 0], whole[whole[:, 0, 0, 0] > 0]) and x.part(part).values is values
 
 
 sizes, seeds, draws = st.integers(1, 60_000), st.integers(0, 2**32 - 1), st.sampled_from(("random", "class-balanced"))

@@ -510,7 +510,7 @@ def test_check_labels_matches_the_files_of_a_folder(place, tmp_path, digits, cap
         c = int(digits.y[i]) % 2
         (folder / "labeled" / "ab"[c]).mkdir(parents=True, exist_ok=True)
         file = f"labeled/{'ab'[c]}/{(i * 37) % 120:03}.png"
-        pixels = ((digits.x[i, 0] - digits.x.min()) / (digits.x.max() - digits.x.min()) * 255).byte().numpy()
+        pixels = ((digits.x[i, 0] - digits.x[:].min()) / (digits.x[:].max() - digits.x[:].min()) * 255).byte().numpy()
         Image.fromarray(pixels).save(folder / file)
         rows.append((file, c if i else 1 - c))
     values = np.eye(2)[[c for _, c in rows]] + np.random.default_rng(0).normal(0, 0.05, (120, 2))

@@ -309,7 +309,7 @@ def test_neighbors_are_shown_after_labels_have_changed(folder, tmp_path, monkeyp
     datasets.metadata.cache_clear()
 
     def build(x, *_):
-        return Neighbors(*graph.neighbors(x.flatten(1), 3), x.flatten(1))
+        return Neighbors(*graph.neighbors(x[:].flatten(1), 3), x[:].flatten(1))
 
     monkeypatch.setattr(graph, "build", build)
     monkeypatch.setattr(graph_cache.load, "__defaults__", (None, tmp_path / "data" / "graphs", "auto"))

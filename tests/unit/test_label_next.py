@@ -28,7 +28,7 @@ def few(images):
 
 def by_pixels(images):
     """The graph of neighbours by pixels."""
-    features = images.x.flatten(1)
+    features = images.x[:].flatten(1)
     return Neighbors(*graph.neighbors(features, 5), features)
 
 

@@ -105,7 +105,7 @@ def test_images_far_from_every_label_come_first(copied, digits, monkeypatch, cap
     """As if the run were one of `best`, and fifty images without a label like each other, but like no digit."""
     damage_record(copied, run=dict(records.read(copied).parameters) | {"recipe": "best"})
     foreign = data.split(digits.y, RUN.n_labels, RUN.seed).unlabeled[:50]
-    features = torch.cat([digits.x.flatten(1) - digits.x.min(), torch.zeros(len(digits.x), 20)], dim=1)
+    features = torch.cat([digits.x[:].flatten(1) - digits.x[:].min(), torch.zeros(len(digits.x), 20)], dim=1)
     features[foreign] = torch.cat([torch.zeros(50, 784), torch.rand(50, 20)], dim=1)
     neighbors = Neighbors(*graph.neighbors(features, 5), features)
     monkeypatch.setattr(graph_cache, "for_run", lambda run, images: neighbors)

@@ -90,7 +90,7 @@ for name, parameters in json.loads(sys.argv[1]).items():
     neighbors = graph_cache.for_run(run, images, lambda event: None, device="cpu")
     task, result = experiment.run(images, run.labeling, run.settings, neighbors)
     digest = hashlib.sha256()
-    tensors = [images.x, images.y, task.x_l, task.y_l, task.x_u, *result.training.model.state_dict().values()]
+    tensors = [images.x[:], images.y, task.x_l[:], task.y_l, task.x_u[:], *result.training.model.state_dict().values()]
     tensors += [] if task.candidates is None else [task.candidates, task.class_prior]
     tensors += [] if neighbors is None else [neighbors.similarity, neighbors.index, neighbors.features]
     for tensor in tensors:

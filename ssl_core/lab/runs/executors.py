@@ -93,12 +93,12 @@ class LocalExecutor:
 
 
 def memory(run: Run) -> float:
-    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, unlabelled images once more, the graph.
+    """The memory in bytes that `run` takes at most, estimated: PyTorch, images, the graph.
 
-    Images are there as floats, and twice as bytes while they are read from the disk; some thousands more are views of a batch.
+    Images are bytes, twice while they are read from the disk, and test images floats; some thousands more are views of a batch.
     """
-    info, image = run.info, 4 * _values(run.info)
-    size = 0.95e9 + image * (2.5 * info.n_images + 1.5 * info.n_test + 4000)
+    info, values = run.info, _values(run.info)
+    size = 0.95e9 + values * (2 * info.n_images + 6 * info.n_test + 16_000)
     if run.pretraining:  # features twice, neighbours, a score for each class
         size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
     return size + (4 * kept.size(run.data, run.features) if run.features else 0)
@@ -106,7 +106,7 @@ def memory(run: Run) -> float:
 
 def gpu_memory(run: Run) -> float:
     """The memory of a GPU in bytes that `run` takes, estimated: the context, the images twice, a batch with its gradients."""
-    return 1.5e9 + 8 * _values(run.info) * run.info.n_images
+    return 1.5e9 + 2 * _values(run.info) * run.info.n_images
 
 
 def seconds(run: Run) -> float:

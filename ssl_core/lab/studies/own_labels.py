@@ -120,7 +120,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def command(_: argparse.Namespace) -> None:
     torch.set_num_threads(1)  # another number of threads changes the last digits
     images = data.load("mnist", files.DATA)
-    x, y = torch.cat([images.x, images.x_test]), torch.cat([images.y, images.y_test])
+    x, y = torch.cat([images.x[:], images.x_test]), torch.cat([images.y, images.y_test])
     rows = listed(cross_validated(x, y, images), y, len(images.y))
     files.write_atomically(ROWS, rows.to_csv(index=False, float_format="%.4f"))
     print(f"own-labels: {len(rows)} labels in {ROWS}; make reference shows them")

@@ -33,7 +33,7 @@ def sheet(images: Images, cluster: Tensor, examples: Tensor, names: Sequence[str
         members = order[cluster[order] == c]
         shown = [example, *members[members != example][: PER_CLUSTER - 1].tolist()]
         blank = PER_CLUSTER - len(shown)
-        rows += [images.x[shown], images.x.new_full((blank, *images.x.shape[1:]), images.x.min().item())]
+        rows += [images.x[shown], torch.full((blank, *images.x.shape[1:]), images.x[shown].min().item())]
         titles += [f"{names[c]}: {len(members):,}", *[""] * (PER_CLUSTER - 1)]
     title = "Clusters, with their number of images; the first image stands for each"
     return run_figures.images(torch.cat(rows), titles, PER_CLUSTER, title=title)

@@ -161,7 +161,7 @@ def whole(name: str, info: DataSetInfo, arrays: store.Arrays) -> tuple[DataSetIn
         files_test=(),
         n_images=len(x),
     )
-    images, labels = data.normalize(torch.from_numpy(x), changed.mean, changed.std), torch.from_numpy(y)
+    images, labels = data.Pixels(torch.from_numpy(x), changed.mean, changed.std), torch.from_numpy(y)
     return changed, data.Images(name, images, labels, images[:0], labels[:0], info.classes)
 
 
