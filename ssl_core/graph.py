@@ -6,8 +6,10 @@ What is learned forgets what distortions change, of clothes too much; histograms
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from .data import FullBatches, Pixels
 from .datasets import SIDE
+from .datasets.machine import cores
 from .device import threads
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, init_net
@@ -28,6 +31,7 @@ from .recipes import Pretraining, half_cosine
 # among digits well below.
 OUT_OF_DISTRIBUTION = 0.25
 BLOCK = 2000  # images that are compared with as many others at a time
+MANY = 150_000  # images from which on an index finds the neighbours: to compare all takes 4 minutes there, 3 hours of a million
 ORIENTATIONS, CELLS, COMPONENTS = 9, 7, 60  # of `gradients`: of an edge; along each side of an image; that are kept
 COLUMNS = 50  # right-hand sides that are solved at once: 12 MB each time for 60,000 images
 
@@ -59,7 +63,7 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def features(self, x: Pixels | Tensor) -> Tensor:
         """The output (N, 300) of the first linear layer for images `x`, after its ReLU, without gradient."""
-        return torch.cat([F.relu(self.net.linear1(self.net(part)[1])) for part in x.split(EVALUATION_BATCH)])
+        return _stacked((F.relu(self.net.linear1(self.net(part)[1])) for part in x.split(EVALUATION_BATCH)), len(x))
 
 
 def build(
@@ -81,8 +85,10 @@ def build(
         tell({"stage": "search", "seconds": time.perf_counter() - start})
         features = encoder.features(x)
         if pretraining.gradients:
-            features = torch.cat([F.normalize(features), pretraining.gradients * F.normalize(gradients(x))], dim=1)
-        similarity, index = neighbors(features, pretraining.neighbors)
+            features = F.normalize(features)
+            features = torch.cat([features, pretraining.gradients * F.normalize(gradients(x))], dim=1)
+        search = neighbors if len(x) < MANY else partial(approximate_neighbors, tell=tell)
+        similarity, index = search(features, pretraining.neighbors)
     return Neighbors(similarity.cpu(), index.cpu(), features.half().cpu(), time.perf_counter() - start)
 
 
@@ -115,7 +121,7 @@ def gradients(x: Pixels | Tensor) -> Tensor:
     After Dalal & Triggs 2005: in each of 7 × 7 cells the strength of edges by orientation, of the channel where it is greatest,
     relative to that of the cells around. Shape and texture count, brightness and single pixels do not.
     """
-    rows = torch.cat([_histograms(part) for part in x.split(BLOCK)])
+    rows = _stacked((_histograms(part) for part in x.split(BLOCK)), len(x))
     rows -= rows.mean(dim=0)
     _, vectors = torch.linalg.eigh((rows.T @ rows).double())
     return rows @ vectors[:, -COMPONENTS:].to(rows.dtype)
@@ -134,6 +140,16 @@ def _histograms(x: Tensor) -> Tensor:
     cells = F.adaptive_avg_pool2d(by_orientation, CELLS)
     energy = F.avg_pool2d(F.pad(cells.square().sum(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate"), 3, 1)
     return (cells / (energy.sqrt() + 0.1)).flatten(1)
+
+
+def _stacked(parts: Iterable[Tensor], n: int) -> Tensor:
+    """The rows (n, D) of all parts (·, D). Unlike torch.cat, it holds no more than one part beside the result."""
+    whole, start = torch.empty(0), 0
+    for part in parts:
+        whole = whole if start else part.new_empty(n, part.shape[1])
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 @torch.no_grad()
@@ -163,6 +179,45 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
             table = part @ other.T
             consider(start, others, table)
             consider(others, start, table.T.contiguous())
+    return similarity, index
+
+
+@torch.no_grad()
+def approximate_neighbors(
+    features: Tensor, k: int, tell: Callable[[dict[str, object]], None] = lambda event: None
+) -> tuple[Tensor, Tensor]:
+    """What `neighbors` finds, or almost: each row is compared with those alone that an index leads to. Similarities are exact.
+
+    The index is a hierarchy of navigable graphs (HNSW, Malkov & Yashunin 2020), by usearch; `make pools` measures which share of
+    the neighbours it finds. One thread makes it and all cores ask it: the result is the same bit for bit on every run. Raises
+    ValueError without usearch, and if there are not more than `k` rows.
+    """
+    if k >= (n := len(features)):
+        raise ValueError(f"k={k}: must be below the number of rows, {n}")
+    try:
+        from usearch.index import Index  # imported late: few need it
+    except ImportError:
+        raise ValueError(f"{n} images: must have usearch for {MANY} or more: pip install usearch") from None
+    table = Index(ndim=features.shape[1], metric="ip", dtype="f16")
+    similarity, index = torch.empty(n, k), torch.empty(n, k, dtype=torch.int64)
+    start_time, parts = time.perf_counter(), [torch.arange(n).split(BLOCK)] * 2
+
+    def of_length_one(rows: Tensor) -> Tensor:
+        return F.normalize(features[rows.to(features.device)], dim=-1).cpu()
+
+    for step, rows in enumerate(chain(*parts), 1):
+        x = of_length_one(rows)
+        if len(table) < n:
+            table.add(rows.numpy(), x.half().numpy(), threads=1)
+        else:
+            found = torch.from_numpy(table.search(x.half().numpy(), k + 1, threads=cores()).keys.astype(np.int64))
+            cosine = torch.einsum("nd,nkd->nk", x, of_length_one(found))
+            cosine[found == rows[:, None]] = -torch.inf  # not itself
+            values, best = cosine.sort(dim=1, descending=True, stable=True)
+            similarity[rows], index[rows] = values[:, :k], found.gather(1, best[:, :k])
+        if step % 20 == 0:
+            seconds = time.perf_counter() - start_time
+            tell({"stage": "index", "step": step, "steps": 2 * len(parts[0]), "seconds": seconds})
     return similarity, index
 
 

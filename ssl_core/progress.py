@@ -23,6 +23,9 @@ def text(event: Event) -> str:
             return f"{at} · {event['seconds']:.0f} s, {to_go(event['step'], event['steps'], event['seconds'])}"
         case "search":
             return "graph · searching the nearest neighbours"
+        case "index":
+            at = f"graph · {event['step'] / event['steps']:.0%} of the search"
+            return f"{at} · {event['seconds']:.0f} s, {to_go(event['step'], event['steps'], event['seconds'])}"
         case "wait":
             return "graph · another run is making it; waiting"
         case "graph ready":

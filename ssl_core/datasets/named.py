@@ -1,10 +1,10 @@
 """The data sets that have a name. To add one, add an entry to DATA_SETS."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, features
@@ -29,6 +29,7 @@ from .store import Arrays, Parts
 from .walk import WHOLE
 
 DIGITS = tuple("0123456789")
+COPIES = 2000  # images that are distorted at a time; it decides how each one is
 
 
 class NamedSet(Protocol):
@@ -167,6 +168,39 @@ class CollectedSet:
         most = max(x.shape[1:3])
         look["notes"] = ((WHOLE, enlarged(most, side)),) if most < side != self.side else ()
         return arrays, described(self.title, self.name, classes, arrays, side=side, **look)
+
+
+@dataclass(frozen=True)
+class DistortedSet(CollectedSet):
+    """MNIST's training images, then distorted copies of all of them in turn, `n_labels` in all: a pool as large as some have.
+
+    The copies are distorted as `best` distorts images, and cut to bytes: the same on one machine, on others all but the same.
+    """
+
+    def _make(self, root: Path, side: int) -> tuple[Arrays, DataSetInfo]:
+        import torch  # imported late: to describe a set needs no tensor
+
+        from ..device import threads
+        from ..recipes import DISTORTED
+
+        if side != SIDE:
+            raise ValueError(f"side={side}: must be {SIDE} for data={self.name!r}")
+        x, y, x_test, y_test, _ = self.collect(root)
+        of = np.arange(self.n_labels) % len(x)
+        copies, generator = np.empty((self.n_labels, 1, SIDE, SIDE), np.uint8), torch.Generator().manual_seed(0)
+        copies[: len(x), 0] = x
+        black = replace(DISTORTED, fill=0.0)
+        with threads(1):
+            for start in range(len(x), self.n_labels, COPIES):
+                part = torch.from_numpy(x[of[start : start + COPIES], None]).float()
+                copies[start : start + len(part)] = black(part, generator).round().clamp(0, 255).byte().numpy()
+        arrays: Arrays = {"x": copies, "y": y[of].astype(np.int64), "x_test": x_test[:, None], "y_test": y_test.astype(np.int64)}
+        look: dict[str, Any] = {"channels": 1, "mean": (MEAN,), "std": (STD,), "background": -MEAN / STD, "inverted": False}
+        return arrays, described(self.title, self.name, DIGITS, arrays, side=SIDE, uniform_prior=True, **look)
+
+
+def _mnist(root: Path) -> Parts:
+    return *MNIST.raw.read(root), DIGITS
 
 
 def _sklearn_digits(_root: Path) -> Parts:
@@ -347,6 +381,8 @@ _SETS: tuple[NamedSet, ...] = (
         if features.version("freetype2") == FREETYPE
         else None,
     ),
+    DistortedSet("mnist-250000", 250_000, _mnist),
+    DistortedSet("mnist-1000000", 1_000_000, _mnist),
     CollectedSet("svhn", 73_257, _torchvision("SVHN", {"split": "train"}, {"split": "test"})),
 )
 DATA_SETS: dict[str, NamedSet] = {each.name: each for each in _SETS}

@@ -1,0 +1,199 @@
+"""How large may the pool be? Time and memory of each phase of `best`, from the images on disk to a label for each of them."""
+
+import argparse
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from ssl_core import data, experiment, graph, selection
+from ssl_core.datasets import describe
+from ssl_core.graph import Neighbors
+from ssl_core.progress import Event, Progress
+from ssl_core.train import evaluate, fit, probabilities
+
+from ..runs import files
+from ..runs.fingerprint import fingerprint
+from ..runs.spec import Run
+from .cells import CellTable
+from .cells import configure as configure
+from .study import Results, Study, page_table
+
+SETS = ("mnist", "mnist-250000", "mnist-1000000")
+N_LABELS = 50  # of one random draw
+QUERIES = 1000  # images whose neighbours are searched for exactly, too
+PHASES = {  # as the table calls them
+    "images": "read the images",
+    "features": "learn the features",
+    "neighbors": "find the neighbours",
+    "selection": f"select {N_LABELS} images",
+    "spreading": "spread and check the labels",
+    "training": "train",
+    "prediction": "classify all images",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pool."""
+
+    data: str
+
+    def __str__(self) -> str:
+        return self.data
+
+    @property
+    def run(self) -> Run:
+        return Run(N_LABELS, "best", 0, self.data)
+
+
+@dataclass
+class Clock:
+    """The seconds and the peak memory, in GB, of the phases so far."""
+
+    row: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # on Linux: the peak begins anew
+        start = time.perf_counter()
+        yield
+        self.row |= {f"{name}_seconds": f"{time.perf_counter() - start:.1f}", f"{name}_gb": f"{peak():.2f}"}
+
+    @property
+    def seconds(self) -> float:
+        return sum(float(value) for name, value in self.row.items() if name.endswith("_seconds"))
+
+
+def peak() -> float:
+    """The peak memory of this process in GB: since `clear_refs` was written to, or, where there is none, since it began."""
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def measure(cell: Cell) -> dict[str, object]:
+    """The row of a pool: seconds and peak memory of each phase, the accuracies, and the share of neighbours that are found.
+
+    Test accuracy is that of a run; `pool` is the share of the unlabelled images that are classified rightly. The graph is made
+    anew, whether or not one is kept.
+    """
+    run, tell, clock = cell.run, Progress(cell), Clock()
+    describe(cell.data)  # a pool is made the first time
+    settings, pretraining = run.settings, run.pretraining
+    assert pretraining is not None  # of this recipe
+    with clock.phase("images"):
+        images = data.load(cell.data, files.DATA)
+    ended: list[float] = []  # when the features were learned
+
+    def on_event(event: Event) -> None:
+        if event["stage"] == "search":
+            ended.append(time.perf_counter())
+        tell(event)
+
+    with clock.phase("neighbors"):
+        start = time.perf_counter()
+        neighbors = graph.build(images.x, pretraining, on_event)
+    learned = ended[0] - start
+    clock.row["features_seconds"] = f"{learned:.1f}"
+    clock.row["neighbors_seconds"] = f"{float(clock.row['neighbors_seconds']) - learned:.1f}"
+    clock.row["features_gb"] = clock.row["neighbors_gb"]
+    found = recall(neighbors)
+    with clock.phase("selection"):
+        selection.typical(neighbors, N_LABELS, run.seed)
+    with clock.phase("spreading"):
+        task = experiment.prepare(images, run.labeling, settings, neighbors)
+    with clock.phase("training"):
+        training = fit(experiment.network(images, run.seed), task, settings, run.seed, tell.on_epoch)
+    with clock.phase("prediction"):
+        p = probabilities(training.model, images.x)
+    unlabeled = task.split.unlabeled if task.split else torch.arange(len(images.y))
+    right = (p.argmax(dim=1) == images.y)[unlabeled].float().mean().item()
+    test = evaluate(training.model, images.x_test, images.y_test, settings.tta_views, settings.tta_augment).accuracy
+    numbers = {"n_images": len(images.x), "accuracy": f"{test:.6f}", "pool": f"{right:.6f}", "recall": f"{found:.4f}"}
+    return vars(cell) | numbers | clock.row | {"seconds": f"{clock.seconds:.1f}", "key": key(cell)}
+
+
+def recall(neighbors: Neighbors) -> float:
+    """The share of the nearest neighbours of QUERIES random images that the graph has."""
+    n, k = neighbors.index.shape
+    which = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:QUERIES]
+    x = F.normalize(neighbors.features[which].float(), dim=1)
+    parts = [x @ F.normalize(part.float(), dim=1).T for part in neighbors.features.split(20_000)]
+    similarity = torch.cat(parts, dim=1)
+    similarity[torch.arange(len(which)), which] = -torch.inf
+    nearest = similarity.topk(k, dim=1).indices
+    return (nearest[:, :, None] == neighbors.index[which][:, None, :]).any(dim=2).float().mean().item()
+
+
+def key(cell: Cell) -> str:
+    """Changes with whatever the accuracies follow from."""
+    return fingerprint(cell.run)
+
+
+TABLE = CellTable(
+    path=files.REFERENCE / "pools.csv",
+    columns=(
+        *("data", "n_images", "accuracy", "pool", "recall"),
+        *(f"{phase}_{what}" for phase in PHASES for what in ("seconds", "gb")),
+        *("seconds", "key"),
+    ),
+    cell=Cell,
+    grid=lambda: [Cell(name) for name in SETS],
+    key=key,
+    measure=measure,
+    told=lambda row: f"{100 * float(str(row['accuracy'])):.2f} %",
+    kind=str,
+    seconds={"mnist": 600, "mnist-250000": 900, "mnist-1000000": 2400},
+)
+
+
+def command(_: argparse.Namespace) -> None:
+    TABLE.complete("1")  # one at a time: each may use all cores
+
+
+def summarize(results: Results, measured: CellTable = TABLE) -> pd.DataFrame:
+    """The measured pools, the smallest first. None without any finished run."""
+    numbers = dict.fromkeys(TABLE.columns[1:-1], float)
+    pools = pd.DataFrame() if results.every.empty else measured.frame(**numbers)
+    return pools if pools.empty else pools.sort_values("n_images", ignore_index=True)
+
+
+def table(pools: pd.DataFrame) -> pd.DataFrame:
+    """A row for each phase, with its seconds and peak memory, and a column for each pool."""
+    columns = {f"{row.n_images:,.0f} images": _column(row._asdict()) for row in pools.itertuples()}
+    return pd.DataFrame(columns).rename_axis("phase")
+
+
+def _column(pool: dict) -> dict[str, str]:
+    told = {shown: f"{pool[f'{phase}_seconds']:.0f} s, {pool[f'{phase}_gb']:.1f} GB" for phase, shown in PHASES.items()}
+    most = max(pool[f"{phase}_gb"] for phase in PHASES)
+    told["all"] = f"{pool['seconds'] / 60:.0f} min, {most:.1f} GB"
+    shares = {"neighbours found": "recall", "test accuracy": "accuracy", "accuracy on the unlabelled images": "pool"}
+    return told | {shown: f"{pool[name]:.2%}" for shown, name in shares.items()}
+
+
+def sentences(pools: pd.DataFrame) -> str:
+    return "" if pools["current"].all() else "Some of these measurements are by earlier code."
+
+
+STUDY = Study(
+    name="pools",
+    question="How large may the pool be?",
+    grid=(),
+    summarize=summarize,
+    nothing="No pool was measured; `make pools` does that.",
+    table=table,
+    note=f"Seconds and peak memory of each phase of `best` with {N_LABELS} labels of one random draw, in one process.",
+    sentences=sentences,
+    markers={"pools": page_table(summarize, table)},
+    notebook="ablation",
+)
