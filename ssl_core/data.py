@@ -46,12 +46,12 @@ class Pixels:
         return self.values.device
 
     def part(self, index: Tensor) -> "Pixels":
-        """The images of an `index` (M,), without a copy of their bytes."""
+        """The images of an `index` (M,) of whole numbers, without a copy of their bytes."""
         return Pixels(self.values, self.mean, self.std, index if self.index is None else self.index[index])
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All images, `size` at a time."""
-        return (self[start : start + size] for start in range(0, len(self), size))
+        return (self[start : start + size] for start in range(0, max(1, len(self)), size))
 
     def to(self, device: torch.device | str) -> "Pixels":
         """The same images on that device."""

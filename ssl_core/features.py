@@ -26,10 +26,10 @@ ITERATIONS = 500  # of L-BFGS, at most
 
 def graph_of(features: Tensor, k: int) -> Neighbors:
     """The graph of `features` (N, D): the `k` nearest other images of each, by the cosine of their `components`."""
-    start = time.perf_counter()
+    start, n_threads = time.perf_counter(), torch.get_num_threads()
     with threads(1):
         compared = F.normalize(components(features), dim=1)
-        similarity, index = graph.neighbors(compared, k)
+        similarity, index = graph.nearest(compared, k, n_threads)
     return Neighbors(similarity, index, compared.half(), time.perf_counter() - start)
 
 

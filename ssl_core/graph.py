@@ -8,8 +8,8 @@ What is learned forgets what distortions change, of clothes too much; histograms
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from .data import FullBatches, Pixels
 from .datasets import SIDE
-from .datasets.machine import cores
 from .device import threads
 from .losses import contrastive
 from .model import EVALUATION_BATCH, N_HIDDEN, init_net
@@ -38,7 +37,10 @@ COLUMNS = 50  # right-hand sides that are solved at once: 12 MB each time for 60
 
 @dataclass(frozen=True, eq=False)  # one is equal to itself alone: what follows from it can be cached
 class Neighbors:
-    """The graph: the K nearest other images of each of N images, by cosine `similarity` and `index` (N, K), int64."""
+    """The graph: the K nearest other images of each of N images, by cosine `similarity` and `index` (N, K), int64.
+
+    Of MANY images or more, an index finds almost all of these.
+    """
 
     similarity: Tensor
     index: Tensor
@@ -69,11 +71,15 @@ class Encoder(nn.Module):
 def build(
     x: Pixels | Tensor, pretraining: Pretraining, tell: Callable[[dict[str, object]], None] = lambda event: None
 ) -> Neighbors:
-    """The graph of images `x` (N, C, side, side), made on their device and by one thread: a pure function of the arguments.
+    """The graph of images `x` (N, C, side, side), made on their device: a pure function of the arguments.
+
+    One thread makes it; where an index finds the neighbours, as many as PyTorch has ask it, on the processor.
 
     `tell` is called with an event now and then: `{"stage": "graph", "step": 100, "steps": 1500, "loss": …, "seconds": …}`.
     """
-    start = time.perf_counter()
+    start, n_threads = time.perf_counter(), torch.get_num_threads()
+    if len(x) >= MANY:
+        _index_class()  # what is missing is said before any work
 
     def on_step(step: int, loss: Tensor) -> None:
         if step == 1 or step % 100 == 0 or step == pretraining.steps:
@@ -87,8 +93,7 @@ def build(
         if pretraining.gradients:
             features = F.normalize(features)
             features = torch.cat([features, pretraining.gradients * F.normalize(gradients(x))], dim=1)
-        search = neighbors if len(x) < MANY else partial(approximate_neighbors, tell=tell)
-        similarity, index = search(features, pretraining.neighbors)
+        similarity, index = nearest(features, pretraining.neighbors, n_threads, tell)
     return Neighbors(similarity.cpu(), index.cpu(), features.half().cpu(), time.perf_counter() - start)
 
 
@@ -182,23 +187,35 @@ def neighbors(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return similarity, index
 
 
+def nearest(
+    features: Tensor, k: int, n_threads: int = 1, tell: Callable[[dict[str, object]], None] = lambda event: None
+) -> tuple[Tensor, Tensor]:
+    """The `k` nearest other rows of each row of `features` (N, D): exact ones, or of MANY or more rows approximate ones."""
+    return neighbors(features, k) if len(features) < MANY else approximate_neighbors(features, k, n_threads, tell)
+
+
+def _index_class() -> Any:  # noqa: ANN401 - of a package without types
+    """usearch's index. Raises ValueError if the package is missing."""
+    try:
+        from usearch.index import Index  # imported late: few need it
+    except ImportError:
+        raise ValueError(f"{MANY} images or more: must have usearch to find neighbours: pip install usearch") from None
+    return Index
+
+
 @torch.no_grad()
 def approximate_neighbors(
-    features: Tensor, k: int, tell: Callable[[dict[str, object]], None] = lambda event: None
+    features: Tensor, k: int, n_threads: int = 1, tell: Callable[[dict[str, object]], None] = lambda event: None
 ) -> tuple[Tensor, Tensor]:
     """What `neighbors` finds, or almost: each row is compared with those alone that an index leads to. Similarities are exact.
 
     The index is a hierarchy of navigable graphs (HNSW, Malkov & Yashunin 2020), by usearch; `make pools` measures which share of
-    the neighbours it finds. One thread makes it and all cores ask it: the result is the same bit for bit on every run. Raises
-    ValueError without usearch, and if there are not more than `k` rows.
+    the neighbours it finds. One thread makes it and `n_threads` ask it: the result is the same bit for bit on every run, and for
+    any number of them. Raises ValueError without usearch, and if there are not more than `k` rows.
     """
     if k >= (n := len(features)):
         raise ValueError(f"k={k}: must be below the number of rows, {n}")
-    try:
-        from usearch.index import Index  # imported late: few need it
-    except ImportError:
-        raise ValueError(f"{n} images: must have usearch for {MANY} or more: pip install usearch") from None
-    table = Index(ndim=features.shape[1], metric="ip", dtype="f16")
+    table = _index_class()(ndim=features.shape[1], metric="ip", dtype="f16")
     similarity, index = torch.empty(n, k), torch.empty(n, k, dtype=torch.int64)
     start_time, parts = time.perf_counter(), [torch.arange(n).split(BLOCK)] * 2
 
@@ -210,11 +227,13 @@ def approximate_neighbors(
         if len(table) < n:
             table.add(rows.numpy(), x.half().numpy(), threads=1)
         else:
-            found = torch.from_numpy(table.search(x.half().numpy(), k + 1, threads=cores()).keys.astype(np.int64))
-            cosine = torch.einsum("nd,nkd->nk", x, of_length_one(found))
+            matches = table.search(x.half().numpy(), k + 1, threads=n_threads)
+            missing = np.arange(k + 1) >= matches.counts[:, None]  # of a row that the index leads to few others from
+            found = torch.from_numpy(np.where(missing, rows[:, None].numpy(), matches.keys.astype(np.int64)))
+            cosine = torch.einsum("ij,ikj->ik", x, of_length_one(found))
             cosine[found == rows[:, None]] = -torch.inf  # not itself
             values, best = cosine.sort(dim=1, descending=True, stable=True)
-            similarity[rows], index[rows] = values[:, :k], found.gather(1, best[:, :k])
+            similarity[rows], index[rows] = values[:, :k].clamp(min=-1), found.gather(1, best[:, :k])
         if step % 20 == 0:
             seconds = time.perf_counter() - start_time
             tell({"stage": "index", "step": step, "steps": 2 * len(parts[0]), "seconds": seconds})

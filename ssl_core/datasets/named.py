@@ -129,7 +129,12 @@ class CollectedSet:
     def fetch(self, root: Path, side: int = 0) -> Path:
         side = side or self.side
         kept = self.name if side == SIDE else store.of_side(self.name, side)
-        return store.kept(root, kept, self.name, lambda: self._make(root, side))
+        return store.kept(root, kept, self.made_of, lambda: self._make(root, side))
+
+    @property
+    def made_of(self) -> object:
+        """What the images follow from, beside the code that `store` knows."""
+        return self.name
 
     def describe(self, root: Path, side: int = 0) -> DataSetInfo:
         if (facts := self.facts) is None or side not in (0, self.side):
@@ -176,6 +181,12 @@ class DistortedSet(CollectedSet):
 
     The copies are distorted as `best` distorts images, and cut to bytes: the same on one machine, on others all but the same.
     """
+
+    @property
+    def made_of(self) -> object:
+        from ..recipes import DISTORTED
+
+        return [self.name, self.n_labels, COPIES, repr(DISTORTED)]
 
     def _make(self, root: Path, side: int) -> tuple[Arrays, DataSetInfo]:
         import torch  # imported late: to describe a set needs no tensor

@@ -39,6 +39,7 @@ def test_bytes_are_read_as_a_tensor_of_normalised_images_is(channels):
         assert all(map(torch.equal, bytes_.split(3), floats.split(3)))
         for index in (0, [1, 0], torch.tensor([1, 1]), slice(1, None), (1, 0), (slice(None), 0), (slice(2), 0, 2)):
             assert torch.equal(bytes_[index], floats[index])
+    assert [len(part) for part in x.part(part[:0]).split(3)] == [0], "as of an empty tensor"
     assert torch.equal(x[whole[:, 0, 0, 0] > 0], whole[whole[:, 0, 0, 0] > 0]) and x.part(part).values is values
 
 

@@ -168,9 +168,9 @@ def test_the_figures_of_perfect_scores_are_drawn(name, tmp_path):
     y, runs = [i % 2 for i in range(20)], runs_of(SIZES, 2)
     text = shown(registry.get(name), results(y, runs, [20] * len(runs), tmp_path), draw=True)
     assert text and not re.search(r"\b(nan|inf)\b", text)
-    assert name in ("report_claims", "strategies", "label_errors", "own_labels", "frontier") or "20 test images" in text, (
-        text
-    )  # these show other runs
+    assert (
+        name in ("report_claims", "strategies", "label_errors", "own_labels", "frontier", "pools") or "20 test images" in text
+    ), text  # these show other runs
 
 
 def test_a_perfect_score_is_drawn_at_the_tick_that_says_so():

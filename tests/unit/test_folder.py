@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ssl_core import data, datasets
-from ssl_core.datasets import DATA_SETS, DataError, decoding, describe, load, scan, store
+from ssl_core.datasets import DATA_SETS, DataError, decoding, describe, load, named, scan, store
 from ssl_core.datasets.fetch import RawFiles
 from ssl_core.datasets.pixels import UnreadableImage, decode
 
@@ -383,6 +383,26 @@ def test_facts_of_a_collected_set_are_those_of_its_images(name, mnist_here, root
     floats = ("mean", "std", "background")
     assert all(written.pop(key) == pytest.approx(computed.pop(key), rel=1e-12) for key in floats)
     assert written == computed
+
+
+def test_distorted_set_is_mnist_and_copies_of_it(mnist_here, images, root, monkeypatch):
+    small = replace(DATA_SETS["mnist-250000"], n_labels=60_500)
+    monkeypatch.setitem(DATA_SETS, small.name, small)
+    monkeypatch.setattr(named, "COPIES", 300)
+    info, arrays = load(small.name)
+    published = DATA_SETS["mnist"].load(root)[1]
+    assert np.array_equal(arrays["x"][:60_000], published["x"]) and np.array_equal(arrays["x_test"], published["x_test"])
+    assert np.array_equal(arrays["y"][60_000:], published["y"][:500]) and info.n_images == info.n_labels == 60_500
+    copies, originals = (part.reshape(500, -1).astype(float) for part in (arrays["x"][60_000:], published["x"][:500]))
+    assert not (copies == originals).all(axis=1).any(), "each copy is distorted"
+    itself = [np.corrcoef(one, two)[0, 1] for one, two in zip(copies, originals, strict=True)]
+    others = [np.corrcoef(one, two)[0, 1] for one, two in zip(copies, np.roll(originals, 1, axis=0), strict=True)]
+    assert np.mean(itself) > 0.5 and np.mean(others) < 0.4, "and is of its original"
+    again, _ = small._make(root, 28)
+    assert all(np.array_equal(again[name], arrays[name]) for name in arrays)
+    assert load_images(small.name).x[60_000:].amin() == pytest.approx(info.background) and info.uniform_prior
+    with pytest.raises(ValueError, match=r"^side=32: must be 28 for data='mnist-250000'$"):
+        small.fetch(root, 32)
 
 
 def test_name_and_slug_need_no_folder():

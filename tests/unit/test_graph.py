@@ -1,3 +1,5 @@
+import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from ssl_core import data, graph
+from ssl_core import data, graph, progress
 from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import graph_cache
 from ssl_core.recipes import BEST
@@ -39,6 +41,57 @@ def test_neighbors_equal_scikit_learn(n, d, k, seed, compared):
     assert all(len(set(row)) == k for row in index.tolist()), "none comes twice"
     found = F.cosine_similarity(features[:, None], features[index], dim=2)
     assert torch.allclose(found, similarity, atol=1e-5), "each similarity is that to the image beside it"
+
+
+@pytest.mark.parametrize("kind", ["images", "noise", "copies"])
+def test_an_index_finds_almost_all_neighbors(images, kind, monkeypatch):
+    """Of real images, of points without any structure, and of images that are there twenty times."""
+    made = {
+        "images": lambda: images.x[:4000].flatten(1) - images.x[:4000].mean(0).flatten(),
+        "noise": lambda: numbers(0, 4000, 30),
+        "copies": lambda: images.x[:100].flatten(1).repeat(20, 1),
+    }
+    features, k, events = made[kind](), 10, []
+    monkeypatch.setattr(graph, "BLOCK", 150)
+    similarity, index = graph.approximate_neighbors(features, k, 1, events.append)
+    exact, _ = graph.neighbors(features, k)
+    assert (similarity >= exact - 1e-3).float().mean() > 0.97, "as near as the nearest"
+    assert not (index == torch.arange(len(features))[:, None]).any() and all(len(set(row)) == k for row in index.tolist())
+    expected = F.cosine_similarity(features[:, None], features[index[:, :3]], dim=2)
+    assert torch.allclose(expected, similarity[:, :3], atol=1e-5)
+    assert (similarity.diff(dim=1) <= 0).all(), "the nearest first"
+    again = graph.approximate_neighbors(features, k, 2)
+    assert torch.equal(similarity, again[0]) and torch.equal(index, again[1])
+    assert re.match(r"graph · \d+% of the search · \d+ s, about \d+ s to go", progress.text(events[-1]))
+    assert events[-1]["stage"] == "index" and 0 < events[0]["step"] <= events[-1]["step"] <= events[-1]["steps"]
+
+
+@settings(deadline=None, max_examples=20)
+@given(n=st.integers(2, 40), d=st.integers(1, 5), k=st.integers(1, 4), seed=st.integers(0, 99))
+def test_an_index_of_few_has_all(n, d, k, seed):
+    features = numbers(seed, n, d)
+    if k >= n:
+        with pytest.raises(ValueError, match=f"^k={k}: must be below the number of rows, {n}$"):
+            graph.approximate_neighbors(features, k)
+        return
+    similarity, _ = graph.approximate_neighbors(features, k)
+    exact, _ = graph.neighbors(features, k)
+    assert torch.allclose(similarity, exact, atol=2e-3), "half precision decides between all but equal ones"
+
+
+def test_many_images_have_an_index(digits, monkeypatch):
+    monkeypatch.setattr(graph, "MANY", 1000)
+    few = replace(SETTINGS, gradients=0.5)
+    events = []
+    found = graph.build(digits.x, few, events.append)
+    monkeypatch.setattr(graph, "MANY", 10_000)
+    exact = graph.build(digits.x, few)
+    assert torch.equal(found.features, exact.features)
+    assert (found.index[:, :, None] == exact.index[:, None, :]).any(dim=2).float().mean() > 0.97
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    monkeypatch.setattr(graph, "MANY", 1000)
+    with pytest.raises(ValueError, match=r"^1000 images or more: must have usearch to find neighbours: pip install usearch$"):
+        graph.build(digits.x, few)
 
 
 def two_moons(n=200):

@@ -150,6 +150,9 @@ def test_jobs_that_do_not_fit_are_told(large, monkeypatch):
     assert told.startswith("JOBS=8: 4.5 GB of memory are free for them, enough for 3: runs may be killed")
     assert executors.too_many(grid, 3, 2) == "JOBS=3: more than the 2 cores here: the runs will slow each other down"
     assert executors.too_many([], 4, 2) == ""
+    monkeypatch.setattr(machine, "memory", lambda: 1_000_000_000)
+    told = executors.too_many(grid, 1, 2)
+    assert re.match(r"a run takes up to 1\.\d GB of memory, and 1\.0 GB are free: it may be killed", told)
 
 
 # --- locks
@@ -521,7 +524,7 @@ def test_machine_without_a_gpu_says_nothing(monkeypatch, capsys):
 def test_jobs_share_the_memory_of_a_gpu(large, monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: 64e9)
     grid = [Run(50, "supervised", 0), Run(50, "best", 0)]
-    for free, at_a_time in ((8e9, 4), (80e9, 16), (1e9, 1)):
+    for free, at_a_time in ((8e9, 5), (80e9, 16), (1e9, 1)):
         monkeypatch.setattr(executors, "ask", lambda free=free: ("", int(free)))
         assert executors.jobs_in_memory(grid, 16) == at_a_time and executors.jobs_in_memory(grid, 16, "cpu") == 16
     monkeypatch.setattr(executors, "ask", lambda: ("no kernels", 0))

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from ssl_core import datasets
 from ssl_core.datasets import DATA_SETS, DataSetInfo
-from ssl_core.datasets.named import CollectedSet
+from ssl_core.datasets.named import CollectedSet, DistortedSet
 from ssl_core.datasets.pixels import FORMATS, SIDE, UnreadableImage, read_frame
 
 from ..runs import files
@@ -58,7 +58,7 @@ def names_in(info: DataSetInfo) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _of_named_set(name: str) -> list[Picture]:
-    if isinstance(named := DATA_SETS[name], CollectedSet):
+    if isinstance(named := DATA_SETS[name], CollectedSet) and not isinstance(named, DistortedSet):
         x, _, x_test, *_ = named.collect(files.DATA)  # of the size that they were published in
     else:
         _, arrays = datasets.load(name, files.DATA)

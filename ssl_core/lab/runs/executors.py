@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_core.datasets import DataSetInfo, machine
 from ssl_core.device import ask, tell_cpu
+from ssl_core.graph import MANY
 from ssl_core.model import N_HIDDEN, init_net
 from ssl_core.progress import Tell
 
@@ -27,6 +28,7 @@ DISTORTED = 3.0e8  # values of images, as `best` distorts them
 TRAINED = 1.1e11  # operations of the network, forwards and backwards
 PRETRAINING = 1.2  # the cost of a view while the graph's features are learned, beside one in training
 COMPARED = 2.0e8  # pairs of images, in the search of neighbours
+INDEXED = 800  # images, where an index finds them
 
 
 class Executor(Protocol):
@@ -95,18 +97,19 @@ class LocalExecutor:
 def memory(run: Run) -> float:
     """The memory in bytes that `run` takes at most, estimated: PyTorch, images, the graph.
 
-    Images are bytes, twice while they are read from the disk, and test images floats; some thousands more are views of a batch.
+    Images are bytes, twice while they are read from the disk, and test images floats. The views of a batch, with all that the
+    network makes of them, count as 30,000 more.
     """
     info, values = run.info, _values(run.info)
-    size = 0.95e9 + values * (2 * info.n_images + 6 * info.n_test + 16_000)
-    if run.pretraining:  # features twice, neighbours, a score for each class
-        size += info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
+    size = 0.95e9 + values * (2 * info.n_images + 6 * info.n_test + 120_000)
+    if run.pretraining:  # larger batches; features twice, neighbours, a score for each class
+        size += 0.2e9 + info.n_images * (2 * 4 * N_HIDDEN + 12 * 3 * run.pretraining.neighbors + 28 * len(info.classes))
     return size + (4 * kept.size(run.data, run.features) if run.features else 0)
 
 
 def gpu_memory(run: Run) -> float:
-    """The memory of a GPU in bytes that `run` takes, estimated: the context, the images twice, a batch with its gradients."""
-    return 1.5e9 + 2 * _values(run.info) * run.info.n_images
+    """The memory of a GPU in bytes that `run` takes, estimated: context, a batch, the images twice, the graph's features."""
+    return 1.5e9 + (2 * _values(run.info) + (3200 if run.pretraining else 0)) * run.info.n_images
 
 
 def seconds(run: Run) -> float:
@@ -119,7 +122,8 @@ def graph_seconds(run: Run) -> float:
     if (pretraining := run.pretraining) is None:
         return 0.0
     views, n = 2 * pretraining.steps * min(pretraining.batch, run.info.n_images), run.info.n_images
-    return views * PRETRAINING * image_seconds(run.info) + n**2 / COMPARED
+    search = n**2 / COMPARED if n < MANY else n / INDEXED
+    return views * PRETRAINING * image_seconds(run.info) + search
 
 
 def image_seconds(info: DataSetInfo) -> float:
@@ -150,9 +154,12 @@ def jobs_in_memory(grid: list[Run], cores: int, device: str = "auto") -> int:
 
 
 def too_many(grid: list[Run], jobs: int, cores: int) -> str:
-    """A line of warning if `jobs` that a user asked for are more than there are cores, or than fit into memory; else ''."""
+    """A line of warning if `jobs` are more than there are cores, or than fit into memory, or one does not; else ''."""
     jobs = min(jobs, len(grid))
     need, free = max(map(memory, grid), default=0), machine.memory()
+    if jobs and need > free:
+        takes = f"takes up to {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free"
+        return f"a run {takes}: it may be killed for want of it; fewer images, or a smaller SIDE, take less"
     if jobs > 1 and jobs * need > free:
         room = f"{free / 1e9:.1f} GB of memory are free for them, enough for {max(1, int(free // need))}"
         return f"JOBS={jobs}: {room}: runs may be killed for want of it, and the same command tries those again"

@@ -15,6 +15,7 @@ from threading import Lock
 
 from ssl_core import selection
 from ssl_core.datasets.checks import Dataclass
+from ssl_core.graph import MANY
 from ssl_core.model import PRECISIONS
 from ssl_core.recipes import PRETRAINING, Pretraining, Recipe, get
 
@@ -69,6 +70,8 @@ def fingerprint(
         parts.append("in one order")
     if run.features:
         parts.append(code_digest(FEATURES_CODE))
+    if pretraining and run.info.n_images >= MANY:
+        parts.append("index")  # finds the neighbours, which earlier versions compared all for
     return files.digest(parts)[:16]
 
 

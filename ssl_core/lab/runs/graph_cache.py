@@ -45,7 +45,10 @@ def kept_index(info: DataSetInfo, pretraining: Pretraining, folder: Path = FOLDE
 
 
 def _path(info: DataSetInfo, pretraining: Pretraining, folder: Path, features: str = "") -> Path:
-    made_by = [features, pretraining.neighbors, code_digest(FEATURES_CODE)] if features else [non_default(pretraining)]
+    made_by: list[object] = (
+        [features, pretraining.neighbors, code_digest(FEATURES_CODE)] if features else [non_default(pretraining)]
+    )
+    made_by += ["index"] * (info.n_images >= graph.MANY)
     key = files.digest([info.checksum, *made_by, code_digest(GRAPH_CODE)])[:16]
     return folder / f"{info.slug}-{key}.safetensors"
 

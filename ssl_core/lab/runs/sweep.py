@@ -65,6 +65,8 @@ class SweptRun:
         elif event["stage"] == "graph":
             self.progress = f"graph {event['step']}/{event['steps']}"
             self.fraction = before * event["step"] / event["steps"]
+        elif event["stage"] == "index":
+            self.progress = f"search {event['step']}/{event['steps']}"
 
     def begin(self) -> None:
         """Makes an empty folder for the run; the checkpoint of an interrupted attempt is kept."""

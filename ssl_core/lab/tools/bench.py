@@ -69,7 +69,7 @@ def training(name: str, n_labels: int = N_LABELS) -> Work:
     recipe = replace(recipe, epochs=1, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and STEPS)
     # Which classes are candidates does not change the cost.
     candidates = F.one_hot(images.y[parts.unlabeled], 10).bool() if recipe.pretraining else None
-    task = Task(images.x[parts.labeled], images.y[parts.labeled], images.x[parts.unlabeled], candidates)
+    task = Task(images.part(parts.labeled), images.y[parts.labeled], images.part(parts.unlabeled), candidates)
     assert recipe.steps_for(n_labels, len(task.x_u)) == STEPS
     return lambda: train.fit(init_net(0), task, recipe, 0), recipe.images_for(n_labels, len(task.x_u))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ssl_core.data import Pixels
 from ssl_core.datasets import SIDE
 from ssl_core.datasets.decoding import read_all
 from ssl_core.datasets.framing import SIZE, Framing
@@ -30,7 +31,7 @@ class NewImages:
     """Images below a folder, as the run's network sees them."""
 
     names: list[str]
-    x: Tensor  # (N, C, side, side), normalised
+    x: Pixels | Tensor  # (N, C, side, side), normalised
     changes: np.ndarray  # (N,), texts: what was changed to make an image like those of training; '' if nothing was
     far: np.ndarray | None  # (N,), which are unlike all training images; None if these are too few to tell, or gone
     skipped: list[tuple[str, str]]  # files that are left out, and why

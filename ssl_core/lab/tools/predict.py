@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ssl_core import data, datasets, experiment, graph
+from ssl_core.data import Pixels
 from ssl_core.datasets import DataSetInfo, decoding, tables
 from ssl_core.datasets.pixels import FORMATS, UnreadableImage
 from ssl_core.datasets.tables import counted
@@ -95,7 +96,7 @@ def _own(trained: Trained, side: int, skipped: Sequence[tuple[str, str]]) -> tup
         told = [_far_sentence(far)]
     nothing = np.full(len(index), "", dtype=object)
     own = [str(names[i]) for i in index.tolist()]
-    return NewImages(own, images.x[index], nothing, far, list(skipped)), told
+    return NewImages(own, images.part(index), nothing, far, list(skipped)), told
 
 
 def _as_trained(x: np.ndarray, info: DataSetInfo, trained: Trained) -> np.ndarray:
@@ -141,7 +142,7 @@ def table(trained: Trained, images: NewImages, threshold: float) -> pd.DataFrame
     return pd.DataFrame(columns)
 
 
-def _classified(trained: Trained, x: Tensor) -> Tensor:
+def _classified(trained: Trained, x: Pixels | Tensor) -> Tensor:
     """Class probabilities (N, C); tells how far it is."""
     parts, start = [], time.monotonic()
     for chunk in x.split(CHUNK):
