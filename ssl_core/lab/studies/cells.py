@@ -47,6 +47,7 @@ class CellTable(Generic[C]):
     told: Callable[[dict[str, object]], str]  # the number of a row, for a line of progress
     kind: Callable[[C], str]  # cells of one kind take about as long
     seconds: Mapping[str, float]  # that a cell of each kind takes, before one is measured
+    apart: bool = False  # whether each cell has a new process, as peaks of memory need: a process keeps what it has freed
 
     def read(self) -> dict[C, dict[str, str]]:
         """The finished cells and their rows; none if the file is not there. ValueError for another table."""
@@ -107,7 +108,8 @@ class CellTable(Generic[C]):
             with lock(self.path.with_suffix(".lock"), timeout=0):
                 grid, cells = self.grid(), self.missing()
                 print(f"{len(grid) - len(cells)} of {len(grid)} cells are finished")
-                self.measure_all(cells, at_a_time)
+                for part in [[cell] for cell in cells] if self.apart else [cells]:
+                    self.measure_all(part, at_a_time)
         except Timeout:
             raise LabError(f"{self.path.name}: another process is measuring; it keeps what it finishes") from None
 

@@ -158,6 +158,7 @@ TABLE = CellTable(
     measure=measure,
     told=lambda row: f"{100 * float(str(row['accuracy'])):.2f} %",
     kind=str,
+    apart=True,
     seconds={"mnist": 600, "mnist-250000": 900, "mnist-1000000": 2400},
 )
 
