@@ -524,7 +524,7 @@ def test_machine_without_a_gpu_says_nothing(monkeypatch, capsys):
 def test_jobs_share_the_memory_of_a_gpu(large, monkeypatch):
     monkeypatch.setattr(machine, "memory", lambda: 64e9)
     grid = [Run(50, "supervised", 0), Run(50, "best", 0)]
-    for free, at_a_time in ((8e9, 5), (80e9, 16), (1e9, 1)):
+    for free, at_a_time in ((8e9, 4), (80e9, 16), (1e9, 1)):
         monkeypatch.setattr(executors, "ask", lambda free=free: ("", int(free)))
         assert executors.jobs_in_memory(grid, 16) == at_a_time and executors.jobs_in_memory(grid, 16, "cpu") == 16
     monkeypatch.setattr(executors, "ask", lambda: ("no kernels", 0))

@@ -87,7 +87,7 @@ def test_unlabelled_digit_makes_no_nan(images, recipe, n_labels):
 def test_published_equals_the_printed_loop(images):
     """A plain transcription of the report's loop takes the same steps: ReLU before pooling, torchvision's affine, Σ p log p."""
     task = few(images, 500)
-    x_l, y_l, x_u = task.x_l, task.y_l, task.x_u
+    x_l, y_l, x_u = task.x_l[:], task.y_l, task.x_u[:]
     ours = train.fit(init_net(0), task, replace(PUBLISHED, epochs=2), seed=0)
 
     model = init_net(0)
