@@ -228,6 +228,8 @@ def test_a_folder_with_20_swapped_labels(images, tmp_path, monkeypatch, capsys):
     assert right >= 0.85 * 20 and right >= 0.7 * len(found)
     n_wrong, low, high = re.search(r"about (\d+) wrong \((\d+) to (\d+) in", capsys.readouterr().out).groups()
     assert int(low) <= 20 <= int(high) and int(low) <= int(n_wrong) <= int(high)
+    # Odd digits with right labels are counted, too: of 20 swaps, six draws of them were estimated as 23 to 26.
+    assert abs(int(n_wrong) - 20) <= 5
 
 
 # --- typed decisions
