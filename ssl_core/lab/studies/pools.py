@@ -4,8 +4,7 @@ import argparse
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,14 +60,18 @@ class Clock:
     """The seconds and the peak memory, in GB, of the phases so far."""
 
     row: dict[str, str] = field(default_factory=dict)
+    start: float = 0.0
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def begin(self) -> None:
+        """Begins a phase."""
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # on Linux: the peak begins anew
-        start = time.perf_counter()
-        yield
-        self.row |= {f"{name}_seconds": f"{time.perf_counter() - start:.1f}", f"{name}_gb": f"{peak():.2f}"}
+        self.start = time.perf_counter()
+
+    def end(self, phase: str) -> None:
+        """Ends the phase of that name, and begins the next one."""
+        self.row |= {f"{phase}_seconds": f"{time.perf_counter() - self.start:.1f}", f"{phase}_gb": f"{peak():.2f}"}
+        self.begin()
 
     @property
     def seconds(self) -> float:
@@ -87,38 +90,34 @@ def measure(cell: Cell) -> dict[str, object]:
     """The row of a pool: seconds and peak memory of each phase, the accuracies, and the share of neighbours that are found.
 
     Test accuracy is that of a run; `pool` is the share of the unlabelled images that are classified rightly. The graph is made
-    anew, whether or not one is kept; its two phases share one peak of memory, and reading features counts to the second.
+    anew, whether or not one is kept; that the features of all images are read counts to the search.
     """
     run, tell, clock = cell.run, Progress(cell), Clock()
     describe(cell.data)  # a pool is made the first time
     settings, pretraining = run.settings, run.pretraining
     assert pretraining is not None  # of this recipe
-    with clock.phase("images"):
-        images = data.load(cell.data, files.DATA)
-    ended: list[float] = []  # when the features were learned
+    clock.begin()
+    images = data.load(cell.data, files.DATA)
+    clock.end("images")
 
     def on_event(event: Event) -> None:
         if event["stage"] == "search":
-            ended.append(time.perf_counter())
+            clock.end("features")
         tell(event)
 
-    with clock.phase("neighbors"):
-        start = time.perf_counter()
-        with threads(cores()):  # ask the index
-            neighbors = graph.build(images.x, pretraining, on_event)
-    learned = ended[0] - start
-    clock.row["features_seconds"] = f"{learned:.1f}"
-    clock.row["neighbors_seconds"] = f"{float(clock.row['neighbors_seconds']) - learned:.1f}"
-    clock.row["features_gb"] = clock.row["neighbors_gb"]
+    with threads(cores()):  # ask the index
+        neighbors = graph.build(images.x, pretraining, on_event)
+    clock.end("neighbors")
     found = recall(neighbors)
-    with clock.phase("selection"):
-        selection.typical(neighbors, N_LABELS, run.seed)
-    with clock.phase("spreading"):
-        task = experiment.prepare(images, run.labeling, settings, neighbors)
-    with clock.phase("training"):
-        training = fit(experiment.network(images, run.seed), task, settings, run.seed, tell.on_epoch)
-    with clock.phase("prediction"):
-        p = probabilities(training.model, images.x)
+    clock.begin()
+    selection.typical(neighbors, N_LABELS, run.seed)
+    clock.end("selection")
+    task = experiment.prepare(images, run.labeling, settings, neighbors)
+    clock.end("spreading")
+    training = fit(experiment.network(images, run.seed), task, settings, run.seed, tell.on_epoch)
+    clock.end("training")
+    p = probabilities(training.model, images.x)
+    clock.end("prediction")
     unlabeled = task.split.unlabeled if task.split else torch.arange(len(images.y))
     right = (p.argmax(dim=1) == images.y)[unlabeled].float().mean().item()
     test = evaluate(training.model, images.x_test, images.y_test, settings.tta_views, settings.tta_augment).accuracy
