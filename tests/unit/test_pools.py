@@ -27,7 +27,7 @@ def test_pool_is_measured_phase_by_phase(digits, tmp_path, monkeypatch):
     assert all(0.1 < float(row[f"{name}_gb"]) < 8 for name in pools.PHASES)
     found = pools.summarize(Results(pd.DataFrame({"any": [1]})), table)
     shown = pools.table(found)
-    assert list(shown.columns) == ["1,437 images"] and found["current"].all() and not pools.sentences(found)
+    assert list(shown.columns) == ["1,437 images"] and found["current"].all() and not pools.STUDY.sentences(found)
     assert {"train", "all", "test accuracy"} <= {*shown.index} and shown.loc["neighbours found"].item().startswith(
         ("99.9", "100")
     )

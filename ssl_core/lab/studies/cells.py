@@ -114,6 +114,11 @@ class CellTable(Generic[C]):
             raise LabError(f"{self.path.name}: another process is measuring; it keeps what it finishes") from None
 
 
+def of_earlier_code(rows: pd.DataFrame) -> str:
+    """A sentence if some of the `rows`, of CellTable.frame, are not current; else ''."""
+    return "" if rows["current"].all() else "Some of these measurements are by earlier code."
+
+
 @lru_cache(maxsize=1)
 def images_and_graph(name: str) -> tuple[Images, Neighbors]:
     """The images of a data set, and the graph that `best` has of them."""

@@ -19,7 +19,7 @@ from ..runs import files, graph_cache
 from ..runs.fingerprint import fingerprint
 from ..runs.spec import Run
 from . import words
-from .cells import CellTable
+from .cells import CellTable, of_earlier_code
 from .cells import configure as configure
 from .study import Results, Study, page_table
 from .style import new_figure
@@ -175,10 +175,6 @@ def _recipe(steps: int, epochs: int) -> str:
     return ""
 
 
-def sentences(means: pd.DataFrame) -> str:
-    return "" if means["current"].all() else "Some of these measurements are by earlier code."
-
-
 STUDY = Study(
     name="frontier",
     question="How much accuracy does each second buy?",
@@ -191,7 +187,7 @@ STUDY = Study(
     reading="A point is the mean over seeds of `best` with so many steps of pretraining and epochs of training. No setting is "
     "both faster and more accurate than one on the line.",
     picture="frontier.png",
-    sentences=sentences,
+    sentences=of_earlier_code,
     markers={"frontier": page_table(summarize, table)},
     notebook="ablation",
 )

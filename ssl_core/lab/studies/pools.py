@@ -23,7 +23,7 @@ from ssl_core.train import evaluate, fit, probabilities
 from ..runs import files
 from ..runs.fingerprint import fingerprint
 from ..runs.spec import Run
-from .cells import CellTable
+from .cells import CellTable, of_earlier_code
 from .cells import configure as configure
 from .study import Results, Study, page_table
 
@@ -187,10 +187,6 @@ def _column(pool: dict) -> dict[str, str]:
     return told | {shown: f"{pool[name]:.2%}" for shown, name in shares.items()}
 
 
-def sentences(pools: pd.DataFrame) -> str:
-    return "" if pools["current"].all() else "Some of these measurements are by earlier code."
-
-
 STUDY = Study(
     name="pools",
     question="How large may the pool be?",
@@ -199,7 +195,7 @@ STUDY = Study(
     nothing="No pool was measured; `make pools` does that.",
     table=table,
     note=f"Seconds and peak memory of each phase of `best` with {N_LABELS} labels of one random draw, in one process.",
-    sentences=sentences,
+    sentences=of_earlier_code,
     markers={"pools": page_table(summarize, table)},
     notebook="ablation",
 )
