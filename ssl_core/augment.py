@@ -1,4 +1,4 @@
-"""Random affine and elastic distortion in one resampling, and patch overlay; each image of a batch gets its own draw."""
+"""Random affine and elastic distortion in one resampling, patch overlay, and contrast; each image gets its own draw."""
 
 from dataclasses import dataclass, replace
 
@@ -26,6 +26,7 @@ class Augment:
     translate: Range = (0.0, 0.0)  # pixels, along x and along y, drawn apart
     elastic: float = 0.0  # pixels: standard deviation of the displacement at the knots of a coarse grid
     overlay: int = 0  # pixels: side of the square patch of another image that is laid over each; odd, or 0 for none
+    contrast: float = 0.0  # how much brightness and contrast vary: the logarithms of a factor and an exponent are drawn from ± this
     interpolation: str = "bilinear"  # or "nearest"
     fill: float = BACKGROUND  # what lies outside the image, in normalised units: MNIST's black
 
@@ -36,6 +37,7 @@ class Augment:
             low, high = getattr(self, parameter)
             require(least <= low <= high <= most, self, parameter, f"(low, high), in this order, from {least} to {most}")
         require(0 <= self.elastic <= 100, self, "elastic", "0 to 100")
+        require(0 <= self.contrast <= 5, self, "contrast", "0 to 5")
         require(-100 <= self.fill <= 100, self, "fill", "-100 to 100")
         odd = self.overlay % 2 == 1 and self.overlay in range(LARGER[-1])
         require(self.overlay == 0 or odd, self, "overlay", f"0 or an odd number up to {LARGER[-1] - 1}")
@@ -49,7 +51,8 @@ class Augment:
             grid = grid + self._displacement(n, height, width, generator)
         warped = F.grid_sample(x - self.fill, grid, mode=self.interpolation, padding_mode="zeros", align_corners=False)
         warped = warped + self.fill
-        return self._overlaid(warped, generator) if self.overlay else warped
+        warped = self._overlaid(warped, generator) if self.overlay else warped
+        return self._contrasted(warped, generator) if self.contrast else warped
 
     def scaled(self, factor: float) -> "Augment":
         """The same distortion of images that are larger by `factor`: what is measured in pixels grows with them."""
@@ -105,6 +108,18 @@ class Augment:
 
         square = (near_center(height)[:, :, None] & near_center(width)[:, None, :])[:, None]
         return torch.where(square, torch.maximum(x, x.roll(1, dims=0)), x)
+
+    def _contrasted(self, x: Tensor, generator: Generator) -> Tensor:
+        """Images `x` in another light: a pixel's distance from `fill`, relative to the farthest one's, to a power, times a factor.
+
+        The background stays. Channels share one draw, so that colours change little.
+        """
+        factor, exponent = torch.empty(2, len(x), 1, 1, 1, device=x.device)
+        for drawn in (factor, exponent):
+            drawn.uniform_(-self.contrast, self.contrast, generator=generator).exp_()
+        distance = x - self.fill
+        farthest = distance.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+        return self.fill + distance.sign() * (distance.abs() / farthest) ** exponent * (factor * farthest)
 
 
 def _grid(matrices: Tensor, height: int, width: int) -> Tensor:

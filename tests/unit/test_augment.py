@@ -42,7 +42,7 @@ def test_outside_is_background(images):
 
 def test_each_image_has_its_own_draw(images):
     same = images.x[:1].repeat(8, 1, 1, 1)
-    for augment in (Augment(rotation=(-20, 20)), Augment(elastic=0.5)):
+    for augment in (Augment(rotation=(-20, 20)), Augment(elastic=0.5), Augment(contrast=0.5)):
         moved = augment(same, generator())
         assert len({tuple(image.flatten().tolist()) for image in moved}) == 8
 
@@ -53,7 +53,7 @@ def test_images_are_never_mirrored():
 
 
 def test_draws_depend_on_the_generator_alone(images):
-    augment = Augment(rotation=(-20, 20), translate=(-3, 3), elastic=0.7)
+    augment = Augment(rotation=(-20, 20), translate=(-3, 3), elastic=0.7, contrast=0.5)
     torch.manual_seed(1)
     first = augment(images.x[:8], generator(5))
     torch.manual_seed(2)
@@ -78,6 +78,7 @@ def test_elastic_displaces_by_about_its_pixels():
         ("elastic", -1.0),
         ("overlay", 8),
         ("overlay", -1),
+        ("contrast", -1.0),
         ("interpolation", "cubic"),
     ],
 )
@@ -101,3 +102,26 @@ def test_overlay_shows_a_brighter_square_of_another_image(images):
         ys, xs = mask.nonzero(as_tuple=True)
         assert len(ys) == 0 or (ys.max() - ys.min() < 9 and xs.max() - xs.min() < 9)
     assert changed.any(dim=(1, 2, 3)).float().mean() > 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(contrast=st.floats(0.01, 2), fill=st.floats(-3, 3), seed=st.integers(0, 1000))
+def test_contrast_keeps_the_background_and_the_order_of_pixels(images, contrast, fill, seed):
+    x = images.x[:4].repeat(1, 3, 1, 1)
+    x[:, :, 0, 0] = fill
+    other = Augment(contrast=contrast, fill=fill)._contrasted(x, generator(seed))
+    assert torch.allclose(other[:, :, 0, 0], torch.full((4, 3), fill), atol=1e-5)
+    brightest, before = ((each - fill).abs().amax(dim=(1, 2, 3)) for each in (other, x))
+    assert ((brightest / before).log().abs() <= contrast + 1e-4).all(), "the farthest pixel is moved by the factor alone"
+    order = x.flatten(1).argsort(dim=1)
+    assert (other.flatten(1).gather(1, order).diff(dim=1) >= -1e-5).all(), "what was brighter is brighter"
+    assert torch.equal(other[:, 0], other[:, 1]), "channels share a draw"
+
+
+def test_contrast_follows_its_two_draws(images):
+    augment, x = Augment(contrast=0.5), images.x[:6]
+    draws = generator(3)
+    factor, exponent = (torch.empty(6).uniform_(-0.5, 0.5, generator=draws).exp().numpy().astype("f8") for _ in range(2))
+    for image, a, b, got in zip(x, factor, exponent, augment._contrasted(x, generator(3)), strict=True):
+        light = (image - BACKGROUND).numpy().astype("f8")
+        assert got.numpy() - BACKGROUND == pytest.approx(a * light.max() * (light / light.max()).clip(0) ** b, abs=1e-4)

@@ -169,7 +169,7 @@ def test_recipe_for_larger_images_grows_with_them(side):
     recipe = recipes.BEST.for_images(-0.5, side=side)
     assert recipe.network == ("report" if side == SIDE else "strided")
     assert recipe.augment_strong.translate == pytest.approx((-2 * side / 28, 2 * side / 28))
-    assert recipe.augment_strong.elastic == pytest.approx(0.4 * side / 28)
+    assert recipe.augment_strong.elastic == pytest.approx(0.2 * side / 28)
     overlay = recipe.pretraining.augment.overlay
     assert overlay % 2 == 1 and abs(overlay - 9 * side / 28) <= 1
     assert recipe.augment_strong.rotation == recipes.BEST.augment_strong.rotation

@@ -74,6 +74,7 @@ def distortion_sliders() -> dict[str, Choice]:
         "translate": (0.0, 6.0, 0.5, float(strong.translate[1])),
         "elastic": (0.0, 3.0, 0.1, strong.elastic),
         "overlay": (1, 15, 2, strong.overlay),
+        "contrast": (0.0, 1.5, 0.1, strong.contrast),
     }
 
 
@@ -235,7 +236,9 @@ class Explorer:
         assert split is not None  # of a task that was prepared
         return split.labeled
 
-    def distorted(self, rotation: int, scale: float, shear: int, translate: float, elastic: float, overlay: int) -> Figure:
+    def distorted(
+        self, rotation: int, scale: float, shear: int, translate: float, elastic: float, overlay: int, *, contrast: float = 0.0
+    ) -> Figure:
         """Eight images, and three distorted copies of each."""
         augment = Augment(
             rotation=(-rotation, rotation),
@@ -244,6 +247,7 @@ class Explorer:
             translate=(-translate, translate),
             elastic=elastic,
             overlay=overlay,
+            contrast=contrast,
         )
         images, generator = self.images.x[:8], torch.Generator().manual_seed(0)
         rows = [images, *(augment(images, generator) for _ in range(3))]
