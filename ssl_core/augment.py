@@ -110,7 +110,7 @@ class Augment:
         return torch.where(square, torch.maximum(x, x.roll(1, dims=0)), x)
 
     def _contrasted(self, x: Tensor, generator: Generator) -> Tensor:
-        """Images `x` in another light: a pixel's distance from `fill`, relative to the farthest one's, to a power, times a factor.
+        """Images `x` in another light: how far a pixel is from `fill`, relative to the farthest, to a power, times a factor.
 
         The background stays. Channels share one draw, so that colours change little.
         """
