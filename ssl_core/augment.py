@@ -26,7 +26,7 @@ class Augment:
     translate: Range = (0.0, 0.0)  # pixels, along x and along y, drawn apart
     elastic: float = 0.0  # pixels: standard deviation of the displacement at the knots of a coarse grid
     overlay: int = 0  # pixels: side of the square patch of another image that is laid over each; odd, or 0 for none
-    contrast: float = 0.0  # how much brightness and contrast vary: the logarithms of a factor and an exponent are drawn from ± this
+    contrast: float = 0.0  # how much brightness and contrast vary: the logs of a factor and an exponent are drawn from ± this
     interpolation: str = "bilinear"  # or "nearest"
     fill: float = BACKGROUND  # what lies outside the image, in normalised units: MNIST's black
 
