@@ -94,8 +94,22 @@ def test_ablation_changes_one_recipe_and_says_what():
         < ABLATIONS["supervised-plus-entropy"].weights["entropy"]
     )
     assert (
-        len({recipe.pretraining for recipe in ABLATIONS.values()}) == 4
-    )  # none, that of `best`, without overlay, without gradients
+        len({recipe.pretraining for recipe in ABLATIONS.values()}) == 5
+    )  # none, that of `best`, without overlay, without gradients, without contrast
+
+
+def test_without_contrast_distorts_shapes_more():
+    def views(recipe):
+        return recipe.augment_labeled, recipe.augment_strong, recipe.augment_constrained, recipe.pretraining.augment
+
+    without = ABLATIONS["best-without-contrast"]
+    for stronger, now in zip(views(without), views(BEST), strict=True):
+        assert stronger.contrast == 0 < now.contrast
+        for limit in ("rotation", "shear"):
+            assert getattr(stronger, limit)[1] >= 1.5 * getattr(now, limit)[1]
+        assert stronger.elastic >= 1.5 * now.elastic
+        assert (stronger.scale, stronger.translate, stronger.overlay) == (now.scale, now.translate, now.overlay)
+    assert without.augment_weak == BEST.augment_weak and not BEST.augment_weak.contrast
 
 
 def test_recipe_is_a_value():
