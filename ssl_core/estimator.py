@@ -24,7 +24,7 @@ from .datasets.machine import cores, digest
 from .experiment import Labeling, check_recipe, network, prepare
 from .graph import Neighbors
 from .labels import encoded
-from .model import PRECISIONS
+from .model import EVALUATION_BATCH, PRECISIONS
 from .progress import Progress
 from .recipes import LINEAR, Pretraining, Recipe
 from .train import TrainingResult, fit, probabilities
@@ -254,9 +254,12 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         self.left_out_ = np.empty(0, np.int64) if task.check is None else task.check.labeled[task.check.left_out].numpy()
 
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        x, recipe = self.look_.images(pixels), self.recipe_
+        recipe, n = self.recipe_, len(pixels)
+        if not recipe.tta_views:  # full batches: what stands beside an image then changes no digit of its probabilities
+            pixels = np.resize(pixels, (n + -n % EVALUATION_BATCH, *pixels.shape[1:]))
+        x = self.look_.images(pixels)
         with working(self.n_jobs):
-            p = probabilities(self.model_, x, recipe.tta_views, recipe.tta_augment).double()
+            p = probabilities(self.model_, x, recipe.tta_views, recipe.tta_augment)[:n].double()
         return (p / p.sum(dim=1, keepdim=True)).numpy()
 
 

@@ -3,7 +3,7 @@
 A recipe is a value. `dataclasses.replace(BEST, threshold=0.8)` is a variation of one; a misspelt field raises.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import ceil, cos, pi
 from typing import Any
@@ -27,6 +27,7 @@ class Pretraining:
     """The making of the graph of neighbours, from all images without their labels: once for all runs of a sweep."""
 
     augment: Augment  # of either view
+    augment_few: Augment | None = None  # where `passes` allows fewer than `steps`: few images teach more if they vary more
     steps: int = 1500
     passes: int = 50  # over all images, at most: what a small set teaches, it has taught by then
     batch: int = 256  # images, two views each
@@ -51,10 +52,11 @@ class Pretraining:
         require(self.precision in PRECISIONS, self, "precision", f"one of {', '.join(PRECISIONS)}")
         check_seed(self.seed)
 
-    def for_images(self, augment: Augment, n_images: int | None) -> "Pretraining":
-        """These settings with another `augment`, and no more steps than `passes` over `n_images` take."""
+    def for_images(self, adapt: Callable[[Augment], Augment], n_images: int | None) -> "Pretraining":
+        """These settings with the distortion for `n_images`, adapted, and no more steps than `passes` over them take."""
         enough = ceil(self.passes * n_images / min(self.batch, n_images)) if n_images else self.steps
-        return replace(self, augment=augment, steps=min(self.steps, enough))
+        augment = (self.augment_few if enough < self.steps else None) or self.augment
+        return replace(self, augment=adapt(augment), augment_few=None, steps=min(self.steps, enough))
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Recipe:
         def adapted(value: object) -> object:
             if isinstance(value, Augment):
                 return filled(value)
-            return value.for_images(filled(value.augment), n_images) if isinstance(value, Pretraining) else value
+            return value.for_images(filled, n_images) if isinstance(value, Pretraining) else value
 
         changes: dict[str, Any] = {each.name: adapted(getattr(self, each.name)) for each in fields(self)}
         changes |= {"network": network_for(side), "uniform_prior": self.uniform_prior and uniform_prior}
@@ -265,7 +267,9 @@ SUPERVISED = Recipe(
 # contrast replaces what stronger ones taught.
 DISTORTED = Augment(rotation=(-5, 5), scale=(0.9, 1.1), shear=(-4, 4), translate=(-2, 2), elastic=0.2, contrast=0.5)
 PRETRAINING = Pretraining(
-    augment=replace(STRONG, rotation=(-5, 5), shear=(-5, 5), elastic=0.4, overlay=9, contrast=0.5), gradients=0.7
+    augment=replace(STRONG, rotation=(-5, 5), shear=(-5, 5), elastic=0.4, overlay=9, contrast=0.5),
+    augment_few=replace(STRONG, overlay=9),
+    gradients=0.7,
 )
 BEST = replace(
     SUPERVISED,
@@ -314,13 +318,9 @@ RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, 
 # Ablations: `best` without each of its own ingredients, and `supervised` plus each of the report's three losses. The latter use
 # 64 unlabelled images a step, undistorted and, for consistency, transformed.
 WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_constrained": replace(WEAK, overlay=9)}
-NO_OVERLAY = {"pretraining": replace(PRETRAINING, augment=replace(PRETRAINING.augment, overlay=0)), "augment_constrained": None}
-STRONGER = replace(DISTORTED, rotation=(-10, 10), shear=(-6, 6), elastic=0.4, contrast=0.0)
-NO_CONTRAST = {
-    "pretraining": replace(PRETRAINING, augment=replace(STRONG, overlay=9)),
-    "augment_labeled": STRONGER,
-    "augment_strong": STRONGER,
-    "augment_constrained": replace(STRONGER, overlay=9),
+NO_OVERLAY = {
+    "pretraining": replace(PRETRAINING, augment=replace(PRETRAINING.augment, overlay=0), augment_few=STRONG),
+    "augment_constrained": None,
 }
 NO_GRADIENTS = {"pretraining": replace(PRETRAINING, gradients=0.0)}
 WITHOUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -330,7 +330,6 @@ WITHOUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "gradients": ("Neighbours by the features that are learned alone", NO_GRADIENTS),
     "checking": ("Every label is believed", {"check_labels": False}),
-    "contrast": ("Distortions of shape alone, about twice as strong", NO_CONTRAST),
     "clutter": ("No patch overlay, neither in the graph's features nor in training", NO_OVERLAY),
     "teacher": (
         "Candidates alone supply the targets, to the end: no pseudo-labels",

@@ -215,7 +215,7 @@ def test_a_folder_with_20_swapped_labels(images, tmp_path, monkeypatch, capsys):
     """Of 600 digits 400 have a label; the graph is learned as for any folder, in a seventh of the steps."""
     for module in (datasets, files):
         monkeypatch.setattr(module, "DATA", tmp_path)
-    short = replace(recipes.BEST.for_images(data.BACKGROUND).pretraining, steps=200, batch=256)
+    short = replace(recipes.BEST.for_images(data.BACKGROUND, n_images=600).pretraining, steps=200, batch=256)
     monkeypatch.setattr(label_images, "pretraining_of", lambda _: short)
     monkeypatch.setattr(graph_cache.load, "__defaults__", (None, tmp_path / "graphs", "auto"))
     datasets.metadata.cache_clear()

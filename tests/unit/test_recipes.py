@@ -94,22 +94,8 @@ def test_ablation_changes_one_recipe_and_says_what():
         < ABLATIONS["supervised-plus-entropy"].weights["entropy"]
     )
     assert (
-        len({recipe.pretraining for recipe in ABLATIONS.values()}) == 5
-    )  # none, that of `best`, without overlay, without gradients, without contrast
-
-
-def test_without_contrast_distorts_shapes_more():
-    def views(recipe):
-        return recipe.augment_labeled, recipe.augment_strong, recipe.augment_constrained, recipe.pretraining.augment
-
-    without = ABLATIONS["best-without-contrast"]
-    for stronger, now in zip(views(without), views(BEST), strict=True):
-        assert stronger.contrast == 0 < now.contrast
-        for limit in ("rotation", "shear"):
-            assert getattr(stronger, limit)[1] >= 1.5 * getattr(now, limit)[1]
-        assert stronger.elastic >= 1.5 * now.elastic
-        assert (stronger.scale, stronger.translate, stronger.overlay) == (now.scale, now.translate, now.overlay)
-    assert without.augment_weak == BEST.augment_weak and not BEST.augment_weak.contrast
+        len({recipe.pretraining for recipe in ABLATIONS.values()}) == 4
+    )  # none, that of `best`, without overlay, without gradients
 
 
 def test_recipe_is_a_value():
@@ -139,8 +125,11 @@ def test_pretraining_on_a_small_set_takes_fewer_steps(n, name):
     adapted = recipe.for_images(0.0, n_images=n)
     made, full = adapted.pretraining, recipe.pretraining
     assert 1 <= made.steps <= full.steps and (made.steps - 1) * min(full.batch, n) < 50 * n
-    assert replace(made, steps=full.steps, augment=full.augment) == full and adapted.steps_per_epoch == recipe.steps_per_epoch
+    former = {"augment": full.augment, "augment_few": full.augment_few}
+    assert replace(made, steps=full.steps, **former) == full and adapted.steps_per_epoch == recipe.steps_per_epoch
     if n >= 7680:
         assert made.steps == full.steps
+    views = full.augment if made.steps == full.steps else full.augment_few
+    assert made.augment == replace(views, fill=0.0) and made.augment_few is None, "few images teach more if they vary more"
     patient = replace(recipe, pretraining=replace(full, passes=10**6)).for_images(0.0, n_images=n)
     assert patient.pretraining.steps == full.steps

@@ -10,14 +10,11 @@ from .style import order
 
 BALANCED = "class-balanced"
 RECIPES, SEEDS = "supervised best", "0 1 2"
-# 1, 5, and 25 labels a class, or as many as there are.
-BY_CLASS = {"fashion-mnist": "10 50 100 250 1000", "animals": "10 50 250", "solar-cells": "2 10 50", "kana": "46 230 1150"}
 GRID = (
     Grid("1000 250", RECIPES, SEEDS, data="fashion-mnist"),
     Grid("50", RECIPES, SEEDS, data="digits"),
     Grid("250", RECIPES, SEEDS, data="mnist-few-eights"),
     Grid("250", RECIPES, SEEDS, data="mnist-and-clothes"),
-    *(Grid(labels, RECIPES, "0 1 2 3 4", data=name, draw=BALANCED) for name, labels in BY_CLASS.items()),
 )
 
 
