@@ -54,9 +54,12 @@ class Pretraining:
 
     def for_images(self, adapt: Callable[[Augment], Augment], n_images: int | None) -> "Pretraining":
         """These settings with the distortion for `n_images`, adapted, and no more steps than `passes` over them take."""
-        enough = ceil(self.passes * n_images / min(self.batch, n_images)) if n_images else self.steps
-        augment = (self.augment_few if enough < self.steps else None) or self.augment
-        return replace(self, augment=adapt(augment), augment_few=None, steps=min(self.steps, enough))
+        few = self.augment_few and adapt(self.augment_few)
+        if n_images is None:
+            return replace(self, augment=adapt(self.augment), augment_few=few)
+        enough = ceil(self.passes * n_images / min(self.batch, n_images))
+        augment = (few if enough < self.steps else None) or adapt(self.augment)
+        return replace(self, augment=augment, augment_few=None, steps=min(self.steps, enough))
 
 
 @dataclass(frozen=True)
