@@ -1,7 +1,7 @@
 """The data sets that have a name. To add one, add an entry to DATA_SETS."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,7 @@ from .walk import WHOLE
 
 DIGITS = tuple("0123456789")
 COPIES = 2000  # images that are distorted at a time; it decides how each one is
+DISTORTION: Any = {"rotation": (-10, 10), "scale": (0.9, 1.1), "shear": (-6, 6), "translate": (-2, 2), "elastic": 0.4}
 
 
 class NamedSet(Protocol):
@@ -179,20 +180,18 @@ class CollectedSet:
 class DistortedSet(CollectedSet):
     """MNIST's training images, then distorted copies of all of them in turn, `n_labels` in all: a pool as large as some have.
 
-    The copies are distorted as `best` distorts images, and cut to bytes: the same on one machine, on others all but the same.
+    The copies are distorted by DISTORTION and cut to bytes: the same on one machine, on others all but the same.
     """
 
     @property
     def made_of(self) -> object:
-        from ..recipes import DISTORTED
-
-        return [self.name, self.n_labels, COPIES, repr(DISTORTED)]
+        return [self.name, self.n_labels, COPIES, DISTORTION]
 
     def _make(self, root: Path, side: int) -> tuple[Arrays, DataSetInfo]:
         import torch  # imported late: to describe a set needs no tensor
 
+        from ..augment import Augment
         from ..device import threads
-        from ..recipes import DISTORTED
 
         if side != SIDE:
             raise ValueError(f"side={side}: must be {SIDE} for data={self.name!r}")
@@ -200,11 +199,11 @@ class DistortedSet(CollectedSet):
         of = np.arange(self.n_labels) % len(x)
         copies, generator = np.empty((self.n_labels, 1, SIDE, SIDE), np.uint8), torch.Generator().manual_seed(0)
         copies[: len(x), 0] = x
-        black = replace(DISTORTED, fill=0.0)
+        distort = Augment(**DISTORTION, fill=0.0)
         with threads(1):
             for start in range(len(x), self.n_labels, COPIES):
                 part = torch.from_numpy(x[of[start : start + COPIES], None]).float()
-                copies[start : start + len(part)] = black(part, generator).round().clamp(0, 255).byte().numpy()
+                copies[start : start + len(part)] = distort(part, generator).round().clamp(0, 255).byte().numpy()
         arrays: Arrays = {"x": copies, "y": y[of].astype(np.int64), "x_test": x_test[:, None], "y_test": y_test.astype(np.int64)}
         look: dict[str, Any] = {"channels": 1, "mean": (MEAN,), "std": (STD,), "background": -MEAN / STD, "inverted": False}
         return arrays, described(self.title, self.name, DIGITS, arrays, side=SIDE, uniform_prior=True, **look)
