@@ -112,11 +112,10 @@ class Augment:
     def _contrasted(self, x: Tensor, generator: Generator) -> Tensor:
         """Images `x` in another light: how far a pixel is from `fill`, relative to the farthest, to a power, times a factor.
 
-        The background stays. Channels share one draw, so that colours change little.
+        The background stays; others may leave the range of the data. Channels share one draw.
         """
-        factor, exponent = torch.empty(2, len(x), 1, 1, 1, device=x.device)
-        for drawn in (factor, exponent):
-            drawn.uniform_(-self.contrast, self.contrast, generator=generator).exp_()
+        logs = torch.empty(2, len(x), 1, 1, 1, device=x.device).uniform_(-self.contrast, self.contrast, generator=generator)
+        factor, exponent = logs.exp_()
         distance = x - self.fill
         farthest = distance.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
         return self.fill + distance.sign() * (distance.abs() / farthest) ** exponent * (factor * farthest)

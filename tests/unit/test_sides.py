@@ -1,5 +1,7 @@
 """Images at another side than 28 pixels: how they are read, which network they get, and which runs they make."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from ssl_core.datasets.pixels import FITTING, UnreadableImage, decode, fitting_s
 from ssl_core.experiment import Labeling, network, prepare
 from ssl_core.graph import Encoder
 from ssl_core.lab.runs import executors
-from ssl_core.lab.runs.fingerprint import fingerprint, non_default
+from ssl_core.lab.runs.fingerprint import fingerprint, former_fingerprints, non_default
 from ssl_core.lab.runs.spec import Run
 from ssl_core.lab.runs.sweep import make_grid
 from ssl_core.model import first_step, init_net, last_side, network_for
@@ -311,3 +313,20 @@ def test_unreadable_image_is_told_at_any_side(tmp_path):
     (tmp_path / "x.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(UnreadableImage, match="damaged"):
         decode(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("side", [0, 32, 48, 64, 96])
+def test_runs_from_before_contrast_are_known_at_every_side(side):
+    stronger = Augment(rotation=(-10, 10), scale=(0.9, 1.1), shear=(-6, 6), translate=(-2, 2), elastic=0.4)
+    former = replace(
+        recipes.BEST,
+        threshold=0.95,
+        graph_margin=0.6,
+        augment_labeled=stronger,
+        augment_strong=stronger,
+        augment_constrained=replace(stronger, overlay=9),
+        pretraining=recipes.Pretraining(augment=replace(recipes.STRONG, overlay=9), gradients=0.7),
+    )
+    run = Run(50, "best", 0, data="digits", side=side)
+    assert fingerprint(run, run.followed(former)) in former_fingerprints(run)
+    assert fingerprint(run) not in former_fingerprints(run)

@@ -19,7 +19,7 @@ from ssl_core.augment import Augment
 from ssl_core.datasets.checks import Dataclass
 from ssl_core.graph import MANY
 from ssl_core.model import PRECISIONS
-from ssl_core.recipes import PRETRAINING, Pretraining, Recipe, get
+from ssl_core.recipes import BEST, PRETRAINING, Pretraining, Recipe, get
 
 from . import files
 from .spec import AUTO, DRAWS_ON_DISK, Run
@@ -84,7 +84,10 @@ def former_fingerprints(run: Run) -> Iterator[str]:
     order, unless they were drawn at random. Before, no histograms of gradients joined the graph's features, which were learned as
     long from few images as from many; and before that, labels were not checked: where all are right, it is almost the same run.
     """
-    settings, pretraining = _stronger(run.settings), _stronger_views(run.pretraining)
+    settings = run.followed(_before_contrast(get(run.recipe)))
+    pretraining = settings.pretraining
+    if run.pretraining and not pretraining:  # of `best`, for the draw `typical`
+        pretraining = run.followed(_before_contrast(BEST)).pretraining
     yield fingerprint(run, settings, pretraining)
     yield fingerprint(run, settings, pretraining, in_one_order=False)
     if pretraining is None:
@@ -97,25 +100,19 @@ def former_fingerprints(run: Run) -> Iterator[str]:
         yield fingerprint(run, replace(settings, check_labels=False), pretraining, in_one_order=False)
 
 
-def _stronger(settings: Recipe) -> Recipe:
+def _before_contrast(recipe: Recipe) -> Recipe:
     """The recipe as it was before it varied contrast. Its teacher was then guided by more candidates, and believed later."""
-    views = {each.name: value for each in fields(settings) if isinstance(value := getattr(settings, each.name), Augment)}
-    changes: dict[str, Any] = {name: _without_contrast(value, 10, 6, 0.4 / 0.2) for name, value in views.items()}
-    if "pseudo_label" in settings.terms:
-        changes |= {"threshold": 0.95, "graph_margin": 0.6}
-    return replace(settings, pretraining=_stronger_views(settings.pretraining), **changes)
 
+    def before(value: object) -> object:
+        if isinstance(value, Pretraining):  # all features were learned as those of few images are today
+            return replace(value, augment=value.augment_few or value.augment, augment_few=None)
+        if isinstance(value, Augment) and value.contrast:
+            return replace(value, rotation=(-10, 10), shear=(-6, 6), elastic=0.4, contrast=0.0)
+        return value
 
-def _stronger_views(pretraining: Pretraining | None) -> Pretraining | None:
-    return pretraining and replace(pretraining, augment=_without_contrast(pretraining.augment, 15, 10, 0.7 / 0.4))
-
-
-def _without_contrast(augment: Augment, rotation: float, shear: float, elastic: float) -> Augment:
-    """The former distortion, `elastic` times today's; one that varies no contrast was as it is."""
-    if not augment.contrast:
-        return augment
-    stronger = round(elastic * augment.elastic, 9)
-    return replace(augment, rotation=(-rotation, rotation), shear=(-shear, shear), elastic=stronger, contrast=0.0)
+    changes: dict[str, Any] = {each.name: before(getattr(recipe, each.name)) for each in fields(recipe)}
+    changes |= {"threshold": 0.95, "graph_margin": 0.6} if "pseudo_label" in recipe.terms else {}
+    return replace(recipe, **changes)
 
 
 def non_default(value: Dataclass) -> dict[str, object]:

@@ -98,8 +98,12 @@ class Run:
     @property
     def settings(self) -> Recipe:
         """The recipe in full, as this run follows it."""
-        info, recipe = self.info, recipes.get(self.recipe)
-        side = 1 if self.recipe == LINEAR.name else info.side  # features take the place of pixels
+        return self.followed(recipes.get(self.recipe))
+
+    def followed(self, recipe: Recipe) -> Recipe:
+        """That recipe in full, as this run would follow it."""
+        info = self.info
+        side = 1 if recipe.name == LINEAR.name else info.side  # features take the place of pixels
         recipe = adapted(recipe, info, side=side, precision=self.precision)
         if not self.smoke:
             return recipe.for_labels(self.n_labels)
@@ -112,7 +116,7 @@ class Run:
         """The pretraining of the graph that the run needs, for its recipe or for the draw `typical`; None if it needs none."""
         if self.settings.pretraining or self.draw != "typical":
             return self.settings.pretraining
-        return replace(self, recipe="best").settings.pretraining
+        return self.followed(recipes.BEST).pretraining
 
 
 def adapted(recipe: Recipe, info: DataSetInfo, *, side: int = 0, precision: str = AUTO) -> Recipe:
