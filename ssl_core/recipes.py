@@ -1,6 +1,6 @@
 """Recipes: everything about a run except its data, its labels and its seed.
 
-A recipe is a value. `dataclasses.replace(BEST, threshold=0.8)` is a variation of one; a misspelt field raises.
+A recipe is a value. `dataclasses.replace(BEST, threshold=0.7)` is a variation of one; a misspelt field raises.
 """
 
 from collections.abc import Callable, Mapping

@@ -239,7 +239,7 @@ def test_reference_pages_have_no_warning_and_no_path_of_a_machine():
 
 
 def test_reference_rows_are_current():
-    """Today's code would make each row again: it is the code that made it, or `make certify` found no difference."""
+    """Today's code, or a version of former_fingerprints, would make each row again, or `make certify` found no difference."""
     table = records.read_table(REFERENCE / "results.csv")
     assert len(table) >= 400 and table["current"].all(), table.loc[~table["current"], ["data", "recipe", "n_labels", "seed"]]
 

@@ -1,4 +1,4 @@
-"""How accurate are the recipes on other data sets? They were tuned on MNIST, Fashion-MNIST and `animals`."""
+"""How accurate are the recipes on other data sets than that of the page?"""
 
 from itertools import product
 

@@ -248,6 +248,7 @@ class Explorer:
             elastic=elastic,
             overlay=overlay,
             contrast=contrast,
+            fill=describe(self.images.name, files.DATA).background,
         )
         images, generator = self.images.x[:8], torch.Generator().manual_seed(0)
         rows = [images, *(augment(images, generator) for _ in range(3))]
