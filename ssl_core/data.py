@@ -100,12 +100,13 @@ class Task:
     """Everything that training is given beside the network, the recipe and the seed; see experiment.prepare.
 
     Images are (·, C, side, side), classes int64. `candidates` (U, C) is True for the classes that the graph allows for an
-    unlabelled image, and `class_prior` (C,) estimates the class frequencies; both are None for a recipe without a graph.
+    unlabelled image, and `class_prior` (C,) estimates the class frequencies; both are None without a graph,
+    and where `check` says that it misleads.
     """
 
     x_l: Pixels | Tensor  # (M, C, side, side), the labelled images
     y_l: Tensor  # (M,), their classes, label noise included
-    x_u: Pixels | Tensor  # (U, C, side, side), the unlabelled images
+    x_u: Pixels | Tensor  # (U, C, side, side), the unlabelled images; none where `check` says that the graph misleads
     candidates: Tensor | None = None
     class_prior: Tensor | None = None
     split: Split | None = None  # which training images these are

@@ -30,6 +30,10 @@ from .recipes import LINEAR, Pretraining, Recipe
 from .train import TrainingResult, fit, probabilities
 
 ONE_CLASS = "y: the number of classes has to be greater than one; got 1 class (-1 is no class, but no label)"
+MISLED = (
+    "y: these labels hardly follow from one another over the graph of neighbours: the images are alike in another way than their"
+    " classes, or most labels are wrong; `best` then learns from all labels, and from them alone"
+)
 KEEP = 1 << 30  # bytes: what is freed is kept for the next step, up to so many
 
 
@@ -75,7 +79,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
     label_distributions_ : ndarray of shape (n_samples, n_classes)
         Their class probabilities; computed when they are asked for.
     left_out_ : ndarray of shape (n_left_out,)
-        Images whose label the others contradict: training did without it.
+        Images whose label the others contradict: training did without it. None where the labels hardly follow from one another:
+        `fit` warns then, and only labelled images are learned from.
     graph_ : Neighbors or None
         The graph of neighbours of the images; None of a recipe without one.
     model_ : Net
@@ -185,6 +190,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             task = prepare(images, labeling, recipe, self._neighbors(images, look, pixels, recipe.pretraining, tell))
             untrained = network(images, seed, device.training_device(self.device), task.n_clusters)
             training = fit(untrained, task, recipe, seed, tell.on_epoch if tell else lambda row, epochs: None)
+        if task.check is not None and task.check.graph_misleads:
+            warnings.warn(MISLED, stacklevel=2)
         self.classes_ = np.arange(task.n_clusters) if task.n_clusters else classes
         self._remember(look, pixels, task, training)
         return self

@@ -26,6 +26,8 @@ PSEUDO_LABELS = 50  # of each class that are wrong as often as all labels togeth
 SUSPECT = 0.6  # least probability: a right label at the border of two classes teaches more than a wrong one spoils
 STEPS = 30  # of expectation maximisation
 RESAMPLES = 50  # of the labels, for the interval of how many are wrong
+FAIR = 0.2  # Cohen's kappa of labels and what the others say: below it, agreement is called slight (Landis & Koch 1977)
+FEWEST = 40  # checked labels by which the graph itself is judged: with fewer, a good one may agree as little by chance
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class LabelCheck:
     n_wrong: float  # the expected number of wrong labels
     low: float  # to `high` in nine of ten resamples
     high: float
+    agreement: float = 1.0  # of the labels with what all others say of their images: Cohen's kappa, 0 by chance
 
     @property
     def p_wrong(self) -> Tensor:
@@ -52,8 +55,22 @@ class LabelCheck:
         return (self.p_wrong > SUSPECT) & (self.suggested != self.y_l)
 
     @property
+    def graph_misleads(self) -> bool:
+        """Whether the labels hardly follow from one another over the graph: it is wrong about the classes then, not they.
+
+        Images may be alike in another way than their classes: figures in five shades, where the shade is the class. Right labels
+        of which the graph knows nothing, and labels at random, look the same. Never with fewer than FEWEST checked labels.
+        """
+        return int(self.checked.sum()) >= FEWEST and self.agreement < FAIR
+
+    @property
     def left_out(self) -> Tensor:
-        """Whether training does without each label (M,): the suspects, but each class keeps its least doubtful label."""
+        """Whether training does without each label (M,): the suspects, but each class keeps its least doubtful label.
+
+        None where the graph misleads.
+        """
+        if self.graph_misleads:
+            return torch.zeros_like(self.checked)
         out = self.suspect.clone()
         believed = self.y_l[~out]
         lost = [c for c in self.y_l.unique().tolist() if c not in believed]
@@ -89,9 +106,8 @@ def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *,
         weights = np.where(wrong < 0.98, 1 - wrong, 0).astype(np.float32)
     low, high = _interval(at_first[checked], scores[checked], y[checked])
     confusion = torch.from_numpy(model.confusion).float()
-    return LabelCheck(
-        labeled, torch.from_numpy(p).float(), y_l, torch.from_numpy(checked), confusion, float(wrong.sum()), low, high
-    )
+    told, agreement = torch.from_numpy(checked), _kappa(at_first[checked].argmax(axis=1), y[checked], n_classes)
+    return LabelCheck(labeled, torch.from_numpy(p).float(), y_l, told, confusion, float(wrong.sum()), low, high, agreement)
 
 
 class _Spreading:
@@ -198,6 +214,13 @@ def _confusion(prior: np.ndarray, y: np.ndarray) -> np.ndarray:
         counts += PSEUDO_LABELS * _even(min(max(wrong, 1e-4), 0.9), n_classes)
         confusion = counts / counts.sum(axis=1, keepdims=True)
     return confusion
+
+
+def _kappa(one: np.ndarray, two: np.ndarray, n_classes: int) -> float:
+    """Cohen's kappa (1960) of two classifications of the same images: 1 if all agree, 0 if as many as by chance; 1 of none."""
+    shares = [np.bincount(each, minlength=n_classes) / max(len(each), 1) for each in (one, two)]
+    by_chance = float(shares[0] @ shares[1])
+    return float(((one == two).mean() - by_chance) / (1 - by_chance)) if len(one) and by_chance < 1 else 1.0
 
 
 def _even(wrong: float, n_classes: int) -> np.ndarray:

@@ -16,6 +16,7 @@ Examples
 True
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from sklearn.utils.validation import check_consistent_length
 from . import arrays, experiment, label_errors, next_label
 from .data import Images, drawn
 from .datasets.checks import check_whole
-from .estimator import ONE_CLASS, as_images, fitting, key_of, neighbors_of, plain, recipe_of, seed_of, working
+from .estimator import MISLED, ONE_CLASS, as_images, fitting, key_of, neighbors_of, plain, recipe_of, seed_of, working
 from .experiment import Labeling
 from .forecast import Forecast
 from .graph import Neighbors
@@ -153,12 +154,15 @@ def label_issues(
     -------
     LabelIssues
         The labels that are wrong with more than 60 % and for which another class is more probable; and how many are, in all.
+        It warns if the labels hardly follow from one another: the list can't be trusted then.
     """
     pile = _pile(X, y, _with_graph(recipe), graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
     classes, labeled = pile.classes, pile.labeled
     if len(classes) < 2:
         raise ValueError(ONE_CLASS)
     check = label_errors.check(pile.graph, labeled, pile.images.y[labeled], len(classes), uniform_prior=uniform_prior)
+    if check.graph_misleads:
+        warnings.warn(MISLED, stacklevel=2)
     worst = [i for i in check.p_wrong.argsort(descending=True, stable=True).tolist() if check.suspect[i]]
     given, suggested = (classes[each[worst].numpy()] for each in (check.y_l, check.suggested))
     interval = check.n_wrong, check.low, check.high

@@ -120,6 +120,14 @@ class Recipe:
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
 
+    def without_contrast(self) -> "Recipe":
+        """This recipe with views as light as their images: where shapes do not tell the classes apart, light may."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        changes: dict[str, Any] = {
+            name: replace(value, contrast=0.0) for name, value in values.items() if isinstance(value, Augment)
+        }
+        return replace(self, **changes)
+
     @property
     def terms(self) -> tuple[str, ...]:
         """The terms whose weight is not zero, in the order of TERMS: an ablation is a weight of zero."""

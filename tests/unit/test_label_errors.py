@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import spsolve
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, cohen_kappa_score
 
-from ssl_core import data, experiment, graph, label_errors, recipes
+from ssl_core import data, experiment, graph, label_errors, recipes, train
 from ssl_core.experiment import Labeling
 from ssl_core.graph import Neighbors, neighbors
 
@@ -111,6 +111,28 @@ def test_a_class_keeps_its_least_doubtful_label():
     assert check.suspect.tolist() == [False, False, True, True] and check.left_out.tolist() == [False, False, True, False]
 
 
+def test_a_graph_that_contradicts_most_labels_is_not_believed(digits, similar):
+    """Classes that have nothing to do with what the images look like, as where a lamp decides and not the figure."""
+    images = replace(digits, y=torch.arange(len(digits.y)) * 7919 % 5, classes=tuple("abcde"))
+    for n, misled in ((60, True), (300, True), (30, False)):
+        task = experiment.prepare(images, Labeling(n, seed=0), recipes.BEST, similar)
+        assert task.check.graph_misleads == misled == (task.candidates is None) == (task.class_prior is None)
+        assert not misled or (not task.check.left_out.any() and len(task.y_l) == n and not len(task.x_u))
+        trained = train.Training(experiment.network(images, 0), task, recipes.BEST, 0)
+        assert trained.recipe.augment_labeled.contrast == (0 if misled else recipes.BEST.augment_labeled.contrast)
+        assert [len(part) for part in next(iter(trained.batches.epoch()))] == ([192, 0] if misled else [32, 160])
+    for noise in (0, 0.2, 0.5):
+        task = experiment.prepare(digits, Labeling(100, seed=0, label_noise=noise), recipes.BEST, similar)
+        assert not task.check.graph_misleads and task.candidates is not None, "with most labels right the graph is right"
+
+
+@given(st.integers(0, 10_000), st.integers(1, 50), st.integers(2, 6))
+def test_agreement_is_cohens_kappa(seed, n, n_classes):
+    one, two = np.random.default_rng(seed).integers(0, n_classes, (2, n))
+    expected = cohen_kappa_score(one, two) if len({*one, *two}) > 1 else 1
+    assert label_errors._kappa(one, two, n_classes) == pytest.approx(expected)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 0.6), st.integers(4, 80), st.booleans())
 def test_properties(blobs, seed, fraction, n, uniform):
@@ -123,6 +145,8 @@ def test_properties(blobs, seed, fraction, n, uniform):
     assert (check.p_wrong >= 0).all() and (check.p_wrong <= 1).all() and not (check.suspect & ~check.checked).any()
     assert (check.suggested[check.suspect] != y_l[check.suspect]).all()
     assert set(y_l.tolist()) == set(y_l[~check.left_out].tolist()), "each class keeps a label"
+    assert check.graph_misleads == (check.checked.sum() >= label_errors.FEWEST and check.agreement < label_errors.FAIR)
+    assert not (check.graph_misleads and check.left_out.any())
     assert check.n_wrong == pytest.approx(check.p_wrong.sum().item(), abs=1e-3)
     assert 0 <= check.low <= check.high <= n
 

@@ -48,6 +48,12 @@ def check_sentences(check: LabelCheck | None, classes: tuple[str, ...]) -> str:
         return ""
     if not check.checked.any():
         return "No label could be checked: no class has two."
+    if check.graph_misleads:
+        return (
+            f"**The labels hardly follow from one another over the graph** (Cohen's kappa {check.agreement:.2f}). Images are"
+            " alike in another way than their classes, or most labels are wrong: training uses all labels, and neither the graph"
+            " nor unlabelled images."
+        )
     order = [i for i in check.p_wrong.argsort(descending=True).tolist() if check.left_out[i]]
     shown = ", ".join(f"{plain(classes[check.y_l[i]])} (rather {plain(classes[check.suggested[i]])})" for i in order[:10])
     more = f" and {len(order) - 10} more" if len(order) > 10 else ""

@@ -88,6 +88,11 @@ def sentences(check: LabelCheck, classes: Sequence[str]) -> Iterator[str]:
     if check.n_wrong > CONTRADICTORY * n_checked:
         share = 100 * check.n_wrong / n_checked
         yield f"the labels contradict each other so often ({share:.0f} %) that the list can't be trusted: label some anew"
+    if check.graph_misleads:
+        yield (
+            f"the labels hardly follow from one another (Cohen's kappa {check.agreement:.2f}): images are alike in another way"
+            " than their classes, or most labels are wrong. The list can't be trusted, and `best` learns from the labels alone"
+        )
     yield from _unchecked(check, classes)
 
 
