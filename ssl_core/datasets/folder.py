@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,15 @@ def _has(path: Path, side: int) -> bool:
 
 
 def pinned(names: Sequence[str], root: Path, side: int = 0) -> dict[str, str]:
-    """The environment variable with which a child process reads these folders as this process described them."""
-    places = {name: _place(name, side) for name in names}
-    kept = {place: _described.get((place, root)) or prepared(name, root, side).name for name, place in places.items()}
+    """The environment variable with which a child process reads these folders as this process described them.
+
+    With their fitting side, too, if it described them so: features from elsewhere belong to the images of that side.
+    """
+    kept = {}
+    for name, each in product(names, dict.fromkeys((side, 0))):
+        known = _described.get((place := _place(name, each), root))
+        if known or each == side:
+            kept[place] = known or prepared(name, root, each).name
     return {PINNED: json.dumps(kept)} if kept else {}
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -117,6 +117,7 @@ def test_a_list_of_files_that_does_not_fit_is_refused(tmp_path, names, problem):
         (lambda path: np.save(path, np.ones(3)), r"must be an array \(N, D\) of numbers, not \(3,\) of float64"),
         (lambda path: np.save(path, np.array([["a"]])), r"must be an array \(N, D\) of numbers, not \(1, 1\) of <U1"),
         (lambda path: np.save(path, np.array([[{}]], object)), "must be an array of numbers.*a pickle can run any program"),
+        (lambda path: np.savez(path.with_suffix(""), a=[1]) or path.with_suffix(".npz").rename(path), "must be .* not several"),
         (lambda path: path.write_bytes(b"nothing"), "must be an array of numbers as np.save writes it"),
         (lambda path: path.write_bytes(b""), "must be an array of numbers as np.save writes it"),
         (lambda path: path.write_bytes(__import__("pickle").dumps([1])), "must be an array.*a pickle can run any program"),
@@ -314,6 +315,67 @@ def test_another_onnx_file_is_refused_in_one_line(place, options, problem):
     with pytest.raises(ValueError, match=f"^FEATURES='{text}': {problem}") as refused:
         kept.prepare(text, "digits")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("node", ["Identity", "ReduceMean", "GlobalAveragePool"])
+def test_an_onnx_file_must_make_a_row_of_each_image(place, node):
+    """A map of features is none, nor is one row for a whole batch."""
+    options = {"axes": [0, 2, 3], "keepdims": 1} if node == "ReduceMean" else {}
+    graph = helper.make_graph(
+        [helper.make_node(node, ["x"], ["y"], **options)],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), place / "net.onnx")
+    if node == "GlobalAveragePool":
+        assert kept.prepare(str(place / "net.onnx"), "digits")
+        return
+    with pytest.raises(
+        ValueError, match=r"must have an output \(N, D\) or \(N, D, 1, 1\), a row of features an image; of 2 images"
+    ):
+        kept.prepare(str(place / "net.onnx"), "digits")
+
+
+def test_weights_beside_an_onnx_file_are_part_of_its_name(place):
+    names = []
+    for value in (1.0, 2.0):
+        weights = numpy_helper.from_array(np.full((4, 3, 8, 8), value, np.float32), "w")
+        graph = helper.make_graph(
+            [helper.make_node("Conv", ["x", "w"], ["y"])],
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [weights],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        (place / "net.onnx_data").unlink(missing_ok=True)
+        onnx.save(model, place / "net.onnx", save_as_external_data=True, location="net.onnx_data", size_threshold=0)
+        names.append(kept.prepare(str(place / "net.onnx"), "digits"))
+    assert names[0] != names[1]
+
+
+def test_a_number_that_is_missing_in_a_parquet_table_is_named(tmp_path):
+    frame = pd.DataFrame({"file": ["a.png", "b.png"], "one": pd.array([1, None], "Int64"), "two": [1.0, 2.0]})
+    frame.to_parquet(tmp_path / "x.parquet")
+    features_of, _ = tables.read(tmp_path / "x.parquet", a_list(["a.png", "b.png"]), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^must have finite numbers, as float32 can hold: 1 of 2 rows are not, such as that of b"
+    ):
+        kept._checked(features_of, a_list(["a.png", "b.png"]))
+
+
+def test_a_sweep_keeps_the_features_of_a_folder_that_grows_meanwhile(place, folder, tmp_path, monkeypatch):
+    np.save(tmp_path / "t.npy", np.random.default_rng(0).normal(size=(len(pictures.pictures(str(folder)).names), 4)))
+    (tmp_path / "t.txt").write_text("\n".join(pictures.pictures(str(folder)).names))
+    name = kept.prepare(str(tmp_path / "t.npy"), str(folder))
+    environment = datasets.pinned([str(folder)], side=32)
+    Image.new("RGB", (40, 40), "red").save(folder / "a" / "later.png")
+    read = f"from ssl_core.lab.features import kept; kept.FOLDER = kept.Path({str(kept.FOLDER)!r})"
+    read += f"; kept.kept({str(folder)!r}, {name!r})"
+    command, environment = [sys.executable, "-c", read], os.environ | environment
+    run = subprocess.run(command, env=environment, cwd=files.ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_what_is_no_onnx_file_is_refused_in_one_line(place):

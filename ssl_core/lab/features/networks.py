@@ -77,11 +77,13 @@ def read(network: Network, images: Pictures, tell: Callable[[str], None]) -> np.
 
 
 def _try(apply: Apply, network: Network) -> None:
-    """Raises ValueError unless the network makes a row of features of an image: before all of them are read."""
+    """Raises ValueError unless the network makes a row of features of each of two images: before all of them are read."""
+    two = network.input(np.zeros((2, *network.size, 3), np.uint8)[: network.batch or 2])
     try:
-        shape = apply(network.input(np.zeros((1, *network.size, 3), np.uint8))).shape
+        shape = apply(two).shape
     except Exception as error:  # of whatever library runs it
         side = f"{network.size[0]} × {network.size[1]}"
         raise ValueError(f"must take images of {side} pixels ({' '.join(str(error).split())[:150]})") from None
-    if len(shape) not in (2, 4) or set(shape[2:]) > {1} or shape[1] < 2:
-        raise ValueError(f"must have an output (N, D) or (N, D, 1, 1), a row of features an image, not {shape}")
+    if len(shape) not in (2, 4) or set(shape[2:]) - {1} or shape[1] < 2 or shape[0] != len(two):
+        must = "must have an output (N, D) or (N, D, 1, 1), a row of features an image"
+        raise ValueError(f"{must}; of {len(two)} images it makes {tuple(shape)}")

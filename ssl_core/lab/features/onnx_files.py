@@ -28,8 +28,17 @@ def onnx_network(path: Path, side: int) -> tuple[Network, object]:
         normalization=_normalization(session.get_modelmeta().custom_metadata_map, channels),
         batch=_input_shape(session, side)[0],
     )
-    parts = [each for each in (path, path.with_name(f"{path.name}.data")) if each.exists()]
+    parts = [path, *_weights_beside(path)]
     return network, ["onnx", [sha256(each.read_bytes()).hexdigest() for each in parts], network.words]
+
+
+def _weights_beside(path: Path) -> list[Path]:
+    """The files in which a network too large for one file keeps its weights."""
+    import onnx  # of the same extra
+
+    graph = onnx.load(path, load_external_data=False).graph
+    places = {entry.value for weights in graph.initializer for entry in weights.external_data if entry.key == "location"}
+    return [path.parent / place for place in sorted(places)]
 
 
 def _session(path: Path) -> Any:  # noqa: ANN401  # of a package that need not be installed

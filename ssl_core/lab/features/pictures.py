@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from ssl_core import datasets
 from ssl_core.datasets import DATA_SETS, DataSetInfo
 from ssl_core.datasets.named import CollectedSet, DistortedSet
-from ssl_core.datasets.pixels import FORMATS, SIDE, UnreadableImage, read_frame
+from ssl_core.datasets.pixels import SIDE, UnreadableImage, read_frame
 
 from ..runs import files
 
@@ -83,10 +83,10 @@ def _of_file(folder: Path, file: str, scale: tuple[float, float] | None) -> Pict
 def _read(path: Path, size: tuple[int, int], scale: tuple[float, float] | None) -> np.ndarray:
     """An image file at `size`, bytes (H, W, 3). Raises UnreadableImage; for `scale` see pixels.decode."""
     frame = read_frame(path, lambda image: framed(image, size))
-    if FORMATS.get(path.suffix.lower()) != "JPEG" or max(size) <= 4 * SIDE:
+    if max(size) <= 4 * SIDE:
         return frame.pixels(scale)
     with Image.open(path) as image:  # read_frame decodes a JPEG no larger than our own networks need it
-        if image.format != "JPEG":
+        if image.format not in ("JPEG", "MPO"):
             return frame.pixels(scale)
         image.draft("RGB", (2 * max(size), 2 * max(size)))
         return framed(ImageOps.exif_transpose(image).convert("RGB"), size)

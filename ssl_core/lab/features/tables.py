@@ -60,11 +60,13 @@ def _array(path: Path, images: Pictures) -> tuple[list[str], np.ndarray]:
     except (OSError, ValueError, EOFError) as error:
         pickled = "; objects are not read, a pickle can run any program" if "allow_pickle" in str(error) else ""
         raise ValueError(f"must be an array of numbers as np.save writes it ({_line(error)}){pickled}") from None
-    if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "fiu":
+    if not isinstance(table, np.ndarray):
+        raise ValueError("must be an array of numbers as np.save writes it, not several arrays in one file, as of np.savez")
+    if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ValueError(f"must be an array (N, D) of numbers, not {table.shape} of {table.dtype}")
     beside = path.with_suffix(".txt")
     if beside.exists():
-        names = beside.read_text(encoding="utf-8-sig").splitlines()
+        names = _lines(beside)
         if len(names) != len(table):
             raise ValueError(f"must have as many rows as {beside.name} has lines: {len(table)} and {len(names)}")
         return names, table
@@ -73,6 +75,13 @@ def _array(path: Path, images: Pictures) -> tuple[list[str], np.ndarray]:
     if len(table) != len(images.names):
         raise ValueError(f"must have {len(images.names)} rows, a row an image, the training images first; it has {len(table)}")
     return list(images.names), table
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"needs {path.name} beside it to be text in UTF-8") from None
 
 
 def _frame(path: Path) -> tuple[list[str], np.ndarray]:
@@ -96,7 +105,7 @@ def _frame(path: Path) -> tuple[list[str], np.ndarray]:
     numbers = frame.drop(columns=FILE)
     if strange := [name for name, kind in numbers.dtypes.items() if kind.kind not in "fiu"]:
         raise ValueError(f"must have numbers in all columns but file, not as in {strange[0]!r}")
-    return [str(name) for name in frame[FILE]], numbers.to_numpy()
+    return [str(name) for name in frame[FILE]], numbers.to_numpy(np.float64, na_value=np.nan)
 
 
 def _line(error: Exception) -> str:
