@@ -173,3 +173,11 @@ def test_results_of_a_folder_that_is_gone_or_has_changed(run, folder, tmp_path):
     message = r"^1 finished run of data=.*, but not of today's images or code: `make sweep` repeats them"
     with pytest.raises(LookupError, match=message):
         build.build(tmp_path / "outputs", str(folder))
+
+
+def test_results_that_were_asked_for_at_another_side_are_not_called_outdated():
+    found = records.table([]).assign(current=True).astype(object)
+    found.loc[0] = {"data": "x", "draw": "random", "side": 64, "features": "", "precision": "auto", "current": True}
+    said = records.nothing_to_show(found, "x", "random", "outputs")
+    assert said.startswith("no such run of data='x'") and "1 finished run there, of others: {'side': 64," in said
+    assert "not of today's" in records.nothing_to_show(found.assign(current=False), "x", "random", "outputs")

@@ -391,10 +391,10 @@ def clustered(
 
 def nothing_to_show(results: pd.DataFrame, data: str, draw: str, outputs: str | Path) -> str:
     """Why no row of `results` is comparable, and what to do."""
-    former, runs = (
-        int(((results["data"] == data) & (results["draw"] == draw)).sum()),
-        f"data={data!r}, draw={draw!r} in {outputs}",
-    )
-    if not former:
+    found, runs = results[(results["data"] == data) & (results["draw"] == draw)], f"data={data!r}, draw={draw!r} in {outputs}"
+    if found.empty:
         return f"no finished run of {runs}: `make sweep` makes them"
-    return f"{counted(former, 'finished run')} of {runs}, but not of today's images or code: `make sweep` repeats them"
+    if len(current := found[found["current"].astype(bool)]):
+        others = current[["side", "features", "precision"]].drop_duplicates().head(3).to_dict("records")
+        return f"no such run of {runs}: {counted(len(current), 'finished run')} there, of others: {str(others).strip('[]')}"
+    return f"{counted(len(found), 'finished run')} of {runs}, but not of today's images or code: `make sweep` repeats them"
