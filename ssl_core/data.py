@@ -115,6 +115,11 @@ class Task:
     n_clusters: int = 0  # of a task without labels: classes are clusters, and its labelled images stand for one each
     check: "LabelCheck | None" = None  # of a recipe that checks labels: all of them, also those that it left out
 
+    @property
+    def graph_misleads(self) -> bool:
+        """Whether the labels are learned from alone, since the graph knows nothing of their classes."""
+        return self.check is not None and self.check.graph_misleads
+
     def to(self, device: torch.device) -> "Task":
         """The task with the tensors that training uses on `device`."""
         names = ("x_l", "y_l", "x_u", "candidates", "class_prior")

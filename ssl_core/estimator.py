@@ -190,7 +190,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
             task = prepare(images, labeling, recipe, self._neighbors(images, look, pixels, recipe.pretraining, tell))
             untrained = network(images, seed, device.training_device(self.device), task.n_clusters)
             training = fit(untrained, task, recipe, seed, tell.on_epoch if tell else lambda row, epochs: None)
-        if task.check is not None and task.check.graph_misleads:
+        if task.graph_misleads:
             warnings.warn(MISLED, stacklevel=2)
         self.classes_ = np.arange(task.n_clusters) if task.n_clusters else classes
         self._remember(look, pixels, task, training)

@@ -77,17 +77,18 @@ def prepare(
     parts = split(y, n, seed, draw, typical)
     y[parts.labeled] = corrupt_labels(y[parts.labeled], labeling.label_noise, seed, n_classes)
     parts, held_out = withhold_fold(parts, labeling.fold) if labeling.fold else (parts, parts.labeled[:0])
-    check, candidates, prior, x_u = None, None, None, images.part(parts.unlabeled)
+    check, candidates, prior, unlabeled = None, None, None, parts.unlabeled
     if neighbors and recipe.check_labels and not n_clusters:
         check = label_errors.check(neighbors, parts.labeled, y[parts.labeled], n_classes, uniform_prior=recipe.uniform_prior)
         parts, _ = leave_out(parts, check.left_out)
-        x_u = images.part(parts.unlabeled[:0] if check.graph_misleads else parts.unlabeled)
+        unlabeled = parts.unlabeled[:0] if check.graph_misleads else parts.unlabeled
     y_l = y[parts.labeled]
     if neighbors and recipe.pretraining and not (check and check.graph_misleads):
         scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior)
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)
-    return Task(images.part(parts.labeled), y_l, x_u, candidates, prior, parts, held_out, y[held_out], n_clusters, check)
+    x_l, x_u = images.part(parts.labeled), images.part(unlabeled)
+    return Task(x_l, y_l, x_u, candidates, prior, parts, held_out, y[held_out], n_clusters, check)
 
 
 def check_recipe(recipe: Recipe, n_labels: int) -> None:

@@ -120,13 +120,13 @@ class Recipe:
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
 
+    def mapped(self, change: Callable[[Any], Any]) -> "Recipe":
+        """This recipe with `change` of each of its values in place of the value."""
+        return replace(self, **{each.name: change(getattr(self, each.name)) for each in fields(self)})
+
     def without_contrast(self) -> "Recipe":
         """This recipe with views as light as their images: where shapes do not tell the classes apart, light may."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        changes: dict[str, Any] = {
-            name: replace(value, contrast=0.0) for name, value in values.items() if isinstance(value, Augment)
-        }
-        return replace(self, **changes)
+        return self.mapped(lambda value: replace(value, contrast=0.0) if isinstance(value, Augment) else value)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -163,9 +163,7 @@ class Recipe:
                 return filled(value)
             return value.for_images(filled, n_images) if isinstance(value, Pretraining) else value
 
-        changes: dict[str, Any] = {each.name: adapted(getattr(self, each.name)) for each in fields(self)}
-        changes |= {"network": network_for(side), "uniform_prior": self.uniform_prior and uniform_prior}
-        return replace(self, **changes)
+        return replace(self.mapped(adapted), network=network_for(side), uniform_prior=self.uniform_prior and uniform_prior)
 
     def check_side(self, side: int) -> None:
         """Raises ValueError if this recipe can't be followed on images of `side` × `side` pixels: the report prints a network."""

@@ -185,7 +185,7 @@ class Training:
     """Everything that changes while a network is trained, and that a checkpoint therefore holds."""
 
     def __init__(self, model: Net, task: Task, recipe: Recipe, seed: int):
-        if task.check is not None and task.check.graph_misleads:
+        if task.graph_misleads:
             recipe = recipe.without_contrast()
         self.model, self.task, self.recipe = model, task, recipe
         self.generator = torch.Generator(model.device).manual_seed(seed)

@@ -12,7 +12,6 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from ssl_core import selection
 from ssl_core.augment import Augment
@@ -110,9 +109,8 @@ def _before_contrast(recipe: Recipe) -> Recipe:
             return replace(value, rotation=(-10, 10), shear=(-6, 6), elastic=0.4, contrast=0.0)
         return value
 
-    changes: dict[str, Any] = {each.name: before(getattr(recipe, each.name)) for each in fields(recipe)}
-    changes |= {"threshold": 0.95, "graph_margin": 0.6} if "pseudo_label" in recipe.terms else {}
-    return replace(recipe, **changes)
+    former = recipe.mapped(before)
+    return replace(former, threshold=0.95, graph_margin=0.6) if "pseudo_label" in recipe.terms else former
 
 
 def non_default(value: Dataclass) -> dict[str, object]:
