@@ -247,6 +247,18 @@ def test_labels_do_not_change_what_a_folder_is_identified_by(folder):
 # --- ONNX
 
 
+def model_of(nodes, given, made, weights=()):
+    """The ONNX model of these nodes."""
+    graph = helper.make_graph(nodes, "net", given, made, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def small_model(node, weights=()):
+    """The model of one node, from images "x" of 8 × 8 pixels in colour to "y"."""
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
+    return model_of([node], [given], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights)
+
+
 def network_file(path, shape=(None, 3, None, None), *, outputs=1, inputs=1, kind=TensorProto.FLOAT, flat=True, metadata=None):
     """A network that gives the mean of each channel and of its square, (N, 2 C) or (N, 2 C, 1, 1)."""
     sizes = [each if each is not None else f"free{i}" for i, each in enumerate(shape)]
@@ -259,9 +271,7 @@ def network_file(path, shape=(None, 3, None, None), *, outputs=1, inputs=1, kind
     more = [helper.make_node("Identity", ["y"], [f"y{i}"]) for i in range(1, outputs)]
     given = [helper.make_tensor_value_info(f"x{i}" if i else "x", kind, sizes) for i in range(inputs)]
     made = [helper.make_tensor_value_info(f"y{i}" if i else "y", kind, None) for i in range(outputs)]
-    model = helper.make_model(
-        helper.make_graph([*nodes, *more], "net", given, made), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
-    )
+    model = model_of([*nodes, *more], given, made)
     for key, value in (metadata or {}).items():
         model.metadata_props.append(onnx.StringStringEntryProto(key=key, value=value))
     onnx.save(model, path)
@@ -321,13 +331,7 @@ def test_another_onnx_file_is_refused_in_one_line(place, options, problem):
 def test_an_onnx_file_must_make_a_row_of_each_image(place, node):
     """A map of features is none, nor is one row for a whole batch."""
     options = {"axes": [0, 2, 3], "keepdims": 1} if node == "ReduceMean" else {}
-    graph = helper.make_graph(
-        [helper.make_node(node, ["x"], ["y"], **options)],
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), place / "net.onnx")
+    onnx.save(small_model(helper.make_node(node, ["x"], ["y"], **options)), place / "net.onnx")
     if node == "GlobalAveragePool":
         assert kept.prepare(str(place / "net.onnx"), "digits")
         return
@@ -341,14 +345,7 @@ def test_weights_beside_an_onnx_file_are_part_of_its_name(place):
     names = []
     for value in (1.0, 2.0):
         weights = numpy_helper.from_array(np.full((4, 3, 8, 8), value, np.float32), "w")
-        graph = helper.make_graph(
-            [helper.make_node("Conv", ["x", "w"], ["y"])],
-            "net",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-            [weights],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model = small_model(helper.make_node("Conv", ["x", "w"], ["y"]), [weights])
         (place / "net.onnx_data").unlink(missing_ok=True)
         onnx.save(model, place / "net.onnx", save_as_external_data=True, location="net.onnx_data", size_threshold=0)
         names.append(kept.prepare(str(place / "net.onnx"), "digits"))
@@ -365,7 +362,7 @@ def test_a_number_that_is_missing_in_a_parquet_table_is_named(tmp_path):
         kept._checked(features_of, a_list(["a.png", "b.png"]))
 
 
-def test_a_sweep_keeps_the_features_of_a_folder_that_grows_meanwhile(place, folder, tmp_path, monkeypatch):
+def test_a_sweep_keeps_the_features_of_a_folder_that_grows_meanwhile(place, folder, tmp_path):
     np.save(tmp_path / "t.npy", np.random.default_rng(0).normal(size=(len(pictures.pictures(str(folder)).names), 4)))
     (tmp_path / "t.txt").write_text("\n".join(pictures.pictures(str(folder)).names))
     name = kept.prepare(str(tmp_path / "t.npy"), str(folder))

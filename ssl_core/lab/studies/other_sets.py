@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from . import intervals, learning_curve, unlabeled_gain, words
 from .learning_curve import NONE
-from .study import Grid, Results, Study, page_table
+from .study import Grid, Results, Study, page_table, page_text
 from .style import new_figure, order, style
 
 BALANCED = "class-balanced"
@@ -123,8 +123,5 @@ STUDY = Study(
     reading="The farther a circle is to the right of the square in its row, the more the unlabelled images help.",
     picture="other_sets.png",
     sentences=sentences,
-    markers={
-        "other sets": page_table(summarize, table),
-        "other sets gained": lambda results: gained(curves) if len(curves := summarize(results)) else "",
-    },
+    markers={"other sets": page_table(summarize, table), "other sets gained": page_text(summarize, gained)},
 )

@@ -143,15 +143,20 @@ class Study:
             display(Markdown(self.sentences(summary)))
 
 
-def page_table(
-    summarize: Callable[[Results], pd.DataFrame], table: Callable[[pd.DataFrame], pd.DataFrame]
-) -> Callable[[Results], str]:
-    """The table of a study in Markdown, for its marker on a page: a function of a Results; "" where the runs cannot
+def page_text(summarize: Callable[[Results], pd.DataFrame], text: Callable[[pd.DataFrame], str]) -> Callable[[Results], str]:
+    """What `text` says of a study, Markdown, for its marker on a page: a function of a Results; "" where the runs cannot
     answer.
     """
 
     def make(results: Results) -> str:
         summary = summarize(results)
-        return "" if summary.empty else words.markdown(table(summary))
+        return "" if summary.empty else text(summary)
 
     return make
+
+
+def page_table(
+    summarize: Callable[[Results], pd.DataFrame], table: Callable[[pd.DataFrame], pd.DataFrame]
+) -> Callable[[Results], str]:
+    """The table of a study, as page_text."""
+    return page_text(summarize, lambda summary: words.markdown(table(summary)))
