@@ -84,7 +84,7 @@ sweep: $(READY)  ## train LABELS × RECIPES × SEEDS, then build the results pag
 	@$(SWEEP) --labels "$$LABELS" --recipes "$$RECIPES" --seeds "$$SEEDS" --label-noise "$$WRONG_LABELS" --clusters "$$CLUSTERS" --features "$$FEATURES" --precision "$$PRECISION" --outputs "$$OUTPUTS"
 
 results: $(READY)  ## build outputs/results.html again, without training; your prices in SET="wage_per_hour=30"
-	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --side "$$SIDE" --precision "$$PRECISION" --draw "$$DRAW" --set "$$SET"
+	@$(COMMAND) results --outputs "$$OUTPUTS" --data "$$DATA" --side "$$SIDE" --features "$$FEATURES" --precision "$$PRECISION" --draw "$$DRAW" --set "$$SET"
 
 label-next: $(READY)  ## select the N images to label next, and say what they are worth: outputs/label_next.csv and .png
 	@$(COMMAND) label-next --number "$$N" --data "$$DATA" --side "$$SIDE" --outputs "$$OUTPUTS" --run "$$RUN" --worth "$$WORTH" --features "$$FEATURES"

@@ -169,7 +169,9 @@ class Recipe:
         """Raises ValueError if this recipe can't be followed on images of `side` × `side` pixels: the report prints a network."""
         if side != SIDE and self.name == PUBLISHED.name:
             printed = f"recipe={self.name!r} has the report's network, printed for images of {SIDE} × {SIDE} pixels"
-            raise ValueError(f"side={side}: must be {SIDE}: {printed}; recipe='corrected' takes larger ones")
+            raise ValueError(
+                f"side={side}: must be {SIDE}: {printed}; recipe='corrected' takes larger ones, side={SIDE} shrinks them"
+            )
 
     def in_precision(self, precision: str) -> "Recipe":
         """This recipe, and its graph's pretraining, computed in that precision; `published` stays as printed, `linear` too."""

@@ -243,6 +243,7 @@ def test_unwritable_files_fail_one_run(tmp_path):
         (("--seeds", "1.5"), "sweep: seed='1.5': must be a whole number from 0 to 4294967295"),
         (("--data", "letters"), "sweep: data='letters': must be one of mnist, fashion-mnist"),
         (("--draw", "lucky"), "sweep: draw='lucky': must be one of random, class-balanced, typical"),
+        (("--clusters", "12"), "sweep: CLUSTERS='12': must be empty unless there are 0 labels, not LABELS='6000 2000"),
         (("--jobs", "0"), "sweep: JOBS=0: must be a whole number from 1"),
         (("--device", "gpu"), "sweep: device='gpu': must be auto, cpu, or cuda where PyTorch finds a GPU"),
         (("--device", "gpu", "--scheduler", "tcp://127.0.0.1:9"), "sweep: device='gpu': must be one of auto, cpu, cuda"),

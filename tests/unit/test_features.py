@@ -137,12 +137,19 @@ def test_a_file_that_is_no_array_is_refused(tmp_path, write, problem):
         (",file,one\n0,a.png,1\n", r"must have a name for each column, not 'Unnamed: 0'; to_csv\(index=False\)"),
         ("file,one\na.png,1\na.png,1,2,3\n", "must be a table that can be read"),
         ("", "must be a table that can be read"),
+        ("file;one;two\na.png;1;2\n", "must have a column file, between commas; it has file;one;two"),
     ],
 )
 def test_a_csv_that_is_no_table_of_features_is_refused(tmp_path, text, problem):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ValueError, match=f"^{problem}"):
         tables.read(tmp_path / "x.csv", a_list(["a.png"]), tmp_path)
+
+
+def test_a_csv_that_is_no_utf_8_is_named(tmp_path):
+    (tmp_path / "x.csv").write_text("file,one\né.png,1\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"^must be text in UTF-8$"):
+        tables.read(tmp_path / "x.csv", a_list(["é.png"]), tmp_path)
 
 
 def test_words_for_nothing_are_names_of_files(tmp_path):
@@ -616,10 +623,22 @@ def test_a_linear_run_is_recorded_and_needs_its_table_no_more(place, telling, di
         main(["predict", "--run", str(folder)])
 
 
-def test_what_else_is_wrong_is_said_before_features_are_read(place):
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        (("--recipes", "best", "--labels", "9000"), "n_labels=9000: must be a whole number from 0 to 1437"),
+        (("--recipes", "best", "--labels", "20", "--jobs", "none"), "JOBS='none': must be a whole number from 1"),
+        (("--recipes", "best", "--labels", "20", "--device", "gpu"), "device='gpu': must be auto, cpu, or cuda"),
+        (
+            ("--recipes", "supervised", "--labels", "20"),
+            "FEATURES='.*net.onnx': must be empty: these runs use no features, with RECIPES='supervised' and DRAW='random'$",
+        ),
+    ],
+)
+def test_what_else_is_wrong_is_said_before_features_are_read(place, arguments, problem):
     text = network_file(place / "net.onnx")
-    with pytest.raises(SystemExit, match=r"^sweep: n_labels=9000: must be a whole number from 0 to 1437"):
-        main(["sweep", "--data", "digits", "--labels", "9000", "--recipes", "best", "--features", text, "--outputs", str(place)])
+    with pytest.raises(SystemExit, match=rf"^sweep: {problem}"):
+        main(["sweep", "--data", "digits", "--features", text, "--outputs", str(place), *arguments])
     assert not (place / "features").exists()
 
 
@@ -633,6 +652,10 @@ def test_a_sweep_with_features_goes_the_whole_way(place, telling, tmp_path, monk
     rows = records.read_table(out / "results.csv").set_index("recipe")
     name = rows.loc["best", "features"]
     assert name.startswith("telling-") and rows["features"].to_dict() == {"supervised": "", "best": name, "linear": name}
-    assert rows.loc["linear", "accuracy"] > 0.98 and "linear" in (out / "results.html").read_text()
+    page = out / "results.html"
+    assert rows.loc["linear", "accuracy"] > 0.98 and "linear" in page.read_text()
+    page.unlink()
+    main(["results", "--data", "digits", "--draw", "class-balanced", "--features", telling, "--outputs", str(out)])
+    assert "linear" in page.read_text()
     for path in files.DATA.glob(f"features/digits-*{name}*"):
         path.unlink()

@@ -146,6 +146,18 @@ def test_list_that_a_person_changed_is_kept(copied, capsys):
     assert f"pseudo_labels.csv was changed by hand: it is kept as {kept.name}" in capsys.readouterr().out
 
 
+def test_list_of_another_folder_is_kept(copied, tmp_path, capsys):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.diag(np.full(28, 255, np.uint8))).save(tmp_path / name / f"of {name}.png")
+    for name in ("one", "one", "other"):
+        call(copied, "--images", str(tmp_path / name))
+    (kept,) = copied.glob("predictions.*.csv")
+    assert "of one.png" in kept.read_text() and "of other.png" in (copied / "predictions.csv").read_text()
+    said = f"predictions.csv was of {tmp_path / 'one'}: it is kept as {kept.name}"
+    assert capsys.readouterr().out.count(said) == 1
+
+
 def damage_record(folder, **changes):
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | changes))

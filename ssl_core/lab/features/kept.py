@@ -51,7 +51,7 @@ def prepare(text: str, name: str) -> str:
     if not (text := text.strip()):
         return ""
     images = pictures(name)
-    if _is_name(text) and _path(name, images, text).exists():  # of a run: its source need not be there any more
+    if is_name(text) and _path(name, images, text).exists():  # of a run: its source need not be there any more
         return text
     try:
         named = source(text)
@@ -70,7 +70,8 @@ def prepare(text: str, name: str) -> str:
     return named.name
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Whether `text` is the name of features as they are kept, and no source of some."""
     try:
         check_features(text)
     except ValueError:

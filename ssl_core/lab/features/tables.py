@@ -96,10 +96,13 @@ def _frame(path: Path) -> tuple[list[str], np.ndarray]:
             frame = pd.read_parquet(path)
     except ImportError:
         raise ValueError("needs pyarrow; install it: .venv/bin/pip install '.[parquet]'; or save it as .npy or .csv") from None
+    except UnicodeDecodeError:
+        raise ValueError("must be text in UTF-8") from None
     except (OSError, ValueError) as error:  # also pandas' and pyarrow's own
         raise ValueError(f"must be a table that can be read ({_line(error)})") from None
     if FILE not in frame.columns:
-        raise ValueError(f"must have a column file; it has {', '.join(map(str, frame.columns[:5]))}")
+        commas = ", between commas" if path.suffix.lower() == ".csv" and len(frame.columns) == 1 else ""
+        raise ValueError(f"must have a column file{commas}; it has {', '.join(map(str, frame.columns[:5]))}")
     if nameless := [name for name in frame.columns if str(name).startswith("Unnamed: ")]:
         raise ValueError(f"must have a name for each column, not {nameless[0]!r}; to_csv(index=False) leaves out the row numbers")
     numbers = frame.drop(columns=FILE)

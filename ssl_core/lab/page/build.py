@@ -9,6 +9,7 @@ from typing import Any
 
 from ssl_core.datasets import check_name
 
+from ..features import kept
 from ..runs import files, records
 from ..runs.notebook import FOLDER, RESULTS, Execution, parameter_names
 from ..runs.spec import AUTO, current_draw, side_of
@@ -72,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="mnist", help="the data set that the page is about")
     parser.add_argument("--draw", default="random", help="how the labelled images were selected")
     parser.add_argument("--side", default="", help="the side of its images in pixels, of runs for which one was asked for")
-    parser.add_argument("--features", default="", help="features from elsewhere, as a run's folder names them")
+    parser.add_argument("--features", default="", help="features from elsewhere, as `sweep` was given them")
     parser.add_argument("--precision", default=AUTO, help="precision that was asked for: auto, float32 or bfloat16")
     parser.add_argument("--notebook", default="results", help="the page's notebook: results, label_studies or ablation")
     parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
@@ -86,5 +87,6 @@ def command(args: argparse.Namespace) -> None:
     data = files.located(args.data)
     check_name(data)
     draw, side = current_draw(args.draw), side_of(data, args.side)
-    asked = {"side": side, "features": args.features, "precision": args.precision}
+    features = args.features if kept.is_name(args.features) else kept.prepare(args.features, data)
+    asked = {"side": side, "features": features, "precision": args.precision}
     build(files.outputs(args.outputs), data, draw, notebook, settings, **asked)

@@ -111,21 +111,32 @@ def _grid(args: argparse.Namespace, data: str, side: int) -> list[Run]:
     common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
     common |= {"side": side, "precision": args.precision}
     axes = labels, args.recipes, args.seeds, args.label_noise, args.folds
-    if args.features.strip():
-        make_grid(*axes, **common, features=kept.NOT_YET)  # says what else is wrong before features are read
-    return make_grid(*axes, **common, features=kept.prepare(args.features, data))
+    if args.features.strip():  # what else is wrong is said before they are read
+        grid = make_grid(*axes, **common, features=kept.NOT_YET)
+        _check_machine(grid, args)
+        if not any(run.features for run in grid):
+            used = "must be empty: these runs use no features, with RECIPES"
+            raise ValueError(f"FEATURES={args.features!r}: {used}={args.recipes!r} and DRAW={args.draw!r}")
+    grid = make_grid(*axes, **common, features=kept.prepare(args.features, data))
+    if n_clusters and not any(run.n_clusters for run in grid):
+        raise ValueError(f"CLUSTERS={args.clusters!r}: must be empty unless there are 0 labels, not LABELS={args.labels!r}")
+    return grid
 
 
-def _device(grid: Sequence[Run], args: argparse.Namespace) -> str:
-    """The device of runs on this machine. Raises ValueError if it can't be had, or if workers of a scheduler can't do a run."""
+def _check_machine(grid: Sequence[Run], args: argparse.Namespace) -> tuple[int | None, str]:
+    """The runs at a time that the options ask for, None for as many as fit, and the device of runs on this machine.
+
+    Raises ValueError if the device can't be had, or if workers of a scheduler can't do a run.
+    """
+    jobs = check_whole("JOBS", number(args.jobs)) if args.jobs else None
     if not args.scheduler:
         check_device(args.device)
-        return args.device
+        return jobs, args.device
     if args.device not in DEVICES:  # whether there is a GPU, each worker sees
         raise ValueError(f"device={args.device!r}: must be one of {', '.join(DEVICES)}")
     if any(run.recipe == LINEAR.name for run in grid):
         raise ValueError(f"SCHEDULER={args.scheduler!r}: must be empty with recipe={LINEAR.name!r}: workers have no features")
-    return "cpu"  # workers have their own
+    return jobs, "cpu"  # workers have their own device
 
 
 def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]) -> None:
@@ -133,8 +144,8 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
 
     `args` has the options of `configure_machine`. Exits with status 1 and one line if a run or `then` failed.
     """
-    device = _device(grid, args)
-    jobs = check_whole("JOBS", number(args.jobs) if args.jobs else executors.jobs_in_memory(grid, cores(), device))
+    asked, device = _check_machine(grid, args)
+    jobs = asked or executors.jobs_in_memory(grid, cores(), device)
     outputs = files.outputs(args.outputs)
     names, side = list(dict.fromkeys(run.data for run in grid)), grid[0].side  # one for all
     with lock(outputs), _environment(pinned(names, side=side)):  # runs and page read the images that are there now
@@ -145,7 +156,7 @@ def run_grid(grid: list[Run], args: argparse.Namespace, then: Callable[[], None]
             else:
                 preview(name, outputs, side)
         executor: Executor = DaskExecutor(args.scheduler, args.device) if args.scheduler else LocalExecutor(jobs, args.device)
-        threads = max(1, cores() // jobs) if args.jobs and not args.scheduler else 1
+        threads = max(1, cores() // jobs) if asked and not args.scheduler else 1
         problem = ""
         try:
             failures = sweep(grid, outputs, executor, threads)

@@ -148,8 +148,8 @@ def sweep(grid: list[Run], outputs: Path, executor: Executor, threads: int) -> l
 
 
 def _time_of(todo: list[Run]) -> str:
-    """How long the longest of these runs takes, and a graph that is still to be made; '' without a run."""
-    if not todo:
+    """How long the longest of these runs takes, and a graph that is still to be made; '' without a run, or with a few steps."""
+    if not todo or todo[0].smoke:
         return ""
     graphs = [graph_seconds(run) for run in todo if (path := graph_cache.path_for(run)) and not path.exists()]
     more = f"; before, the graph takes {duration(max(graphs))}" if graphs else ""

@@ -186,7 +186,7 @@ def command(args: argparse.Namespace) -> None:
     else:
         images, told = unlabeled(trained)
         rows, path = review_order(table(trained, images, threshold.value)), place / "pseudo_labels.csv"
-    _write(path, rows)
+    _write(path, rows, str(Path(args.images).resolve()) if args.images else "")
     for line in _left_out(images.skipped):
         print(f"left out: {line}")
     print(f"predict: {counted(len(rows), 'image')} in {path}, {counted(len(images.skipped), 'file')} left out")
@@ -204,14 +204,20 @@ def _with_names(trained: Trained, place: Path) -> tuple[Trained, list[str]]:
     return replace(trained, classes=tuple(names)), told
 
 
-def _write(path: Path, rows: pd.DataFrame) -> None:
-    """Writes the list; an earlier one that somebody has changed since it was written is kept under another name."""
+def _write(path: Path, rows: pd.DataFrame, folder: str) -> None:
+    """Writes the list of images in `folder`, "" for the run's own.
+
+    An earlier one that somebody has changed since it was written, or that is of another folder, is kept under another name.
+    """
     mark = path.with_name(f".{path.name}.sha256")
-    written = mark.read_text() if mark.exists() else ""
-    if path.exists() and files.digest((content := path.read_bytes()).hex()) != written:
-        print(f"predict: {path.name} was changed by hand: it is kept as {files.keep_beside(path, content).name}")
+    written, _, earlier = mark.read_text().partition("\n") if mark.exists() else ("", "", "")
+    if path.exists():
+        content = path.read_bytes()
+        changed = "was changed by hand" if files.digest(content.hex()) != written else ""
+        if why := changed or (f"was of {earlier}" if earlier not in ("", folder) else ""):
+            print(f"predict: {path.name} {why}: it is kept as {files.keep_beside(path, content).name}")
     tables.write(path, list(rows.columns), rows.to_dict("records"))
-    files.write_atomically(mark, files.digest(path.read_bytes().hex()))
+    files.write_atomically(mark, f"{files.digest(path.read_bytes().hex())}\n{folder}")
 
 
 def _left_out(skipped: Sequence[tuple[str, str]]) -> Iterator[str]:
