@@ -325,6 +325,8 @@ def test_an_onnx_file_says_how_images_are_normalized(place, metadata, mean, std)
         ({"outputs": 2}, r"must be a network of one input and one output, not 1 and 2 \(y, y1\)"),
         ({"inputs": 2}, r"must be a network of one input and one output, not 2 and 1 \(x, x1\)"),
         ({"metadata": {"mean": "[0.5]", "std": "[0, 1, 1]"}}, "must have metadata mean and std that are lists of 3 numbers"),
+        ({"shape": (None, 3, 20_000, 28)}, "must take images of at most 1024 pixels a side, .*: it wants 1 of 20000 × 28$"),
+        ({"shape": (4000, 3, 28, 28)}, "must take images of at most 1024 pixels a side, .*: it wants 4000 of 28 × 28$"),
     ],
 )
 def test_another_onnx_file_is_refused_in_one_line(place, options, problem):

@@ -13,7 +13,7 @@ from . import models, networks, onnx_files, tables
 from .pictures import Pictures
 
 MUST = "must be torchvision:NAME, timm:NAME, or the path of an ONNX file or of a table that ends in .npy, .csv or .parquet"
-MOST_SIDE = 1024  # pixels
+MOST_SIDE, MOST_BATCH = 1024, 256  # pixels, images: what a network may want at a time, on machines that people have
 Tell = Callable[[str], None]
 
 
@@ -62,6 +62,9 @@ def _side(text: str) -> tuple[str, int]:
 
 
 def _of_network(text: str, name: str, network: networks.Network, key: object) -> Source:
+    if max(network.size) > MOST_SIDE or network.batch > MOST_BATCH:
+        wants = f"it wants {max(1, network.batch)} of {network.size[0]} × {network.size[1]}"
+        raise ValueError(f"must take images of at most {MOST_SIDE} pixels a side, at most {MOST_BATCH} at a time: {wants}")
     readable = (
         f"{name}-{network.size[0]}" if network.size[0] == network.size[1] else f"{name}-{network.size[0]}x{network.size[1]}"
     )
