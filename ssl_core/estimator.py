@@ -184,7 +184,8 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):
         labeling = Labeling(n_labels, seed, n_clusters=0 if n_labels else plain(self.n_clusters))
         look, pixels = arrays.Look.of(rows, shape, plain(self.side))
         images = as_images(look, pixels, codes, tuple(map(str, classes)))
-        recipe = fitting(recipe, look, self.precision, len(pixels), uniform_prior=self.uniform_prior).for_labels(n_labels)
+        recipe = fitting(recipe, look, self.precision, len(pixels), uniform_prior=self.uniform_prior)
+        recipe = recipe.for_labels(n_labels, len(classes))
         tell = Progress(type(self).__name__) if self.verbose else None
         with working(self.n_jobs):
             task = prepare(images, labeling, recipe, self._neighbors(images, look, pixels, recipe.pretraining, tell))

@@ -84,7 +84,8 @@ def prepare(
         unlabeled = parts.unlabeled[:0] if check.graph_misleads else parts.unlabeled
     y_l = y[parts.labeled]
     if neighbors and recipe.pretraining and not (check and check.graph_misleads):
-        scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior)
+        alpha = recipe.alpha_for(n, n_classes)
+        scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior, alpha=alpha)
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)
     x_l, x_u = images.part(parts.labeled), images.part(unlabeled)
@@ -152,7 +153,7 @@ def run(
     images: Images, labeling: Labeling, recipe: Recipe, neighbors: Neighbors | None = None, checkpoint: Checkpoint | None = None
 ) -> tuple[Task, Result]:
     """The whole experiment on the processor, one seed for the labels and for training."""
-    recipe = recipe.for_labels(labeling.n_labels)
+    recipe = recipe.for_labels(labeling.n_labels, len(images.classes))
     task = prepare(images, labeling, recipe, neighbors)
     training = fit(network(images, labeling.seed, n_clusters=task.n_clusters), task, recipe, labeling.seed, checkpoint=checkpoint)
     return task, assess(images, task, training)

@@ -91,6 +91,7 @@ class Recipe:
     )
     pretraining: Pretraining | None = None  # of the graph over which labels are spread, to find candidates; None: no graph
     check_labels: bool = False  # whether labels that the others contradict, over the graph, are left out
+    graph_alpha: tuple[float, float] = (0.999, 0.999)  # how far labels spread: (with many a class, with one)
     graph_margin: float = 0.6  # a class is a candidate if its score is at least this fraction of the best score
     graph_warmup: float = 0.0  # fraction of all steps in which candidates alone supply the targets, without the teacher
     graph_constrained: float = 0.0  # fraction of all steps, warm-up included, in which candidates constrain the teacher
@@ -116,6 +117,8 @@ class Recipe:
         require(not self.check_labels or self.pretraining is not None, self, "check_labels", "False without pretraining")
         require(self.network in NETWORKS, self, "network", f"one of {', '.join(NETWORKS)}")
         require(self.precision in PRECISIONS, self, "precision", f"one of {', '.join(PRECISIONS)}")
+        near, far = self.graph_alpha
+        require(0 < near <= far < 1, self, "graph_alpha", "(low, high), in this order, between 0 and 1")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
@@ -180,9 +183,18 @@ class Recipe:
         pretraining = self.pretraining and replace(self.pretraining, precision=precision)
         return replace(self, precision=precision, pretraining=pretraining)
 
-    def for_labels(self, n_labels: int) -> "Recipe":
-        """This recipe with the epochs for `n_labels`: also a network that is trained without a fold of them gets as many."""
-        return replace(self, epochs=self.epochs_for(n_labels), epochs_at={})
+    def for_labels(self, n_labels: int, n_classes: int) -> "Recipe":
+        """This recipe as it is for `n_labels` of `n_classes`: also a network that is trained without a fold of them gets this."""
+        alpha = self.alpha_for(n_labels, n_classes)
+        return replace(self, epochs=self.epochs_for(n_labels), epochs_at={}, graph_alpha=(alpha, alpha))
+
+    def alpha_for(self, n_labels: int, n_classes: int) -> float:
+        """The α of label spreading from `n_labels` of `n_classes`: a label reaches images up to about 1/(1 − α) edges away.
+
+        The more labels a class has, the nearer is one of them: 1 − α is proportional to their number.
+        """
+        near, far = self.graph_alpha
+        return max(near, round(1 - (1 - far) * max(1.0, n_labels / max(1, n_classes)), 6))
 
     def epochs_for(self, n_labels: int) -> int:
         """The number of epochs with `n_labels`."""
@@ -300,6 +312,7 @@ BEST = replace(
     align_decay=0.99,
     pretraining=PRETRAINING,
     check_labels=True,
+    graph_alpha=(0.99, 0.999),
     graph_margin=0.9,
     graph_warmup=0.2,
     graph_constrained=0.4,

@@ -60,6 +60,14 @@ def test_graph_gives_candidates_and_class_prior(digits, neighbors):
     assert task.class_prior.sum() == pytest.approx(1) and (task.class_prior - 0.1).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("n_labels, alpha", [(10, 0.999), (50, 0.995), (300, 0.99)])
+def test_labels_spread_less_far_the_more_there_are(digits, neighbors, n_labels, alpha):
+    believing = replace(BEST, check_labels=False)
+    task = experiment.prepare(digits, Labeling(n_labels, 0, "class-balanced"), believing, neighbors)
+    scores = graph.spread(neighbors, task.split.labeled, task.y_l, 10, alpha=alpha)
+    assert torch.equal(task.candidates, graph.candidates(scores, BEST.graph_margin)[task.split.unlabeled])
+
+
 def test_typical_draw_is_the_selection_of_the_graph(digits, neighbors):
     task = experiment.prepare(digits, Labeling(20, 5, "typical"), SUPERVISED, neighbors)
     assert torch.equal(task.split.labeled.sort().values, selection.typical(neighbors, 20, 5).index.sort().values)

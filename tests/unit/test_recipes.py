@@ -54,6 +54,9 @@ def test_cosine_falls_from_one_to_zero():
         ("threshold", 1.1),
         ("align_decay", -0.1),
         ("muon_rate", -0.1),
+        ("graph_alpha", (0.999, 0.99)),
+        ("graph_alpha", (0.9, 1.0)),
+        ("graph_alpha", 0.9),
         ("graph_margin", 0.0),
         ("graph_warmup", 1.1),
         ("graph_constrained", 0.1),
@@ -96,6 +99,20 @@ def test_ablation_changes_one_recipe_and_says_what():
     assert (
         len({recipe.pretraining for recipe in ABLATIONS.values()}) == 4
     )  # none, that of `best`, without overlay, without gradients
+
+
+@given(n_labels=st.integers(0, 60_000), n_classes=st.integers(0, 100))
+def test_labels_spread_as_far_as_one_has_to(n_labels, n_classes):
+    near, far = BEST.graph_alpha
+    alpha = BEST.alpha_for(n_labels, n_classes)
+    assert near <= alpha <= far
+    if n_labels <= n_classes:
+        assert alpha == far
+    elif near < alpha < far:
+        assert 1 - alpha == pytest.approx((1 - far) * n_labels / n_classes, abs=1e-6)
+    exact = BEST.for_labels(n_labels, n_classes)
+    assert exact.alpha_for(n_labels, n_classes) == exact.alpha_for(10 * n_labels, n_classes) == alpha
+    assert exact.for_labels(n_labels, n_classes) == exact
 
 
 def test_recipe_is_a_value():

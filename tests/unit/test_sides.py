@@ -321,6 +321,7 @@ def test_runs_from_before_contrast_are_known_at_every_side(side):
     former = replace(
         recipes.BEST,
         threshold=0.95,
+        graph_alpha=(0.999, 0.999),
         graph_margin=0.6,
         augment_labeled=stronger,
         augment_strong=stronger,
@@ -328,5 +329,7 @@ def test_runs_from_before_contrast_are_known_at_every_side(side):
         pretraining=recipes.Pretraining(augment=replace(recipes.STRONG, overlay=9), gradients=0.7),
     )
     run = Run(50, "best", 0, data="digits", side=side)
+    assert fingerprint(run, run.followed(former)) in former_fingerprints(run)
+    former = replace(recipes.BEST, graph_alpha=(0.999, 0.999))  # the version after that one
     assert fingerprint(run, run.followed(former)) in former_fingerprints(run)
     assert fingerprint(run) not in former_fingerprints(run)

@@ -79,10 +79,12 @@ def fingerprint(
 def former_fingerprints(run: Run) -> Iterator[str]:
     """The fingerprints of the run in earlier versions that the reference still has rows of.
 
-    The latest of these distorted images more strongly, and did not vary their contrast. Before, images were put into another
+    The latest of these spread all labels as far as one a class. Before, images were distorted more strongly, and their contrast
+    was not varied. Before, images were put into another
     order, unless they were drawn at random. Before, no histograms of gradients joined the graph's features, which were learned as
     long from few images as from many; and before that, labels were not checked: where all are right, it is almost the same run.
     """
+    yield fingerprint(run, run.followed(replace(get(run.recipe), graph_alpha=Recipe.graph_alpha)))
     settings = run.followed(_before_contrast(get(run.recipe)))
     pretraining = settings.pretraining
     if run.pretraining and not pretraining:  # of `best`, for the draw `typical`
@@ -109,7 +111,7 @@ def _before_contrast(recipe: Recipe) -> Recipe:
             return replace(value, rotation=(-10, 10), shear=(-6, 6), elastic=0.4, contrast=0.0)
         return value
 
-    former = recipe.mapped(before)
+    former = replace(recipe.mapped(before), graph_alpha=Recipe.graph_alpha)
     return replace(former, threshold=0.95, graph_margin=0.6) if "pseudo_label" in recipe.terms else former
 
 

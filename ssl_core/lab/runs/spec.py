@@ -104,11 +104,11 @@ class Run:
         """That recipe in full, as this run would follow it."""
         info = self.info
         side = 1 if recipe.name == LINEAR.name else info.side  # features take the place of pixels
-        recipe = adapted(recipe, info, side=side, precision=self.precision)
+        recipe = adapted(recipe, info, side=side, precision=self.precision).for_labels(self.n_labels, len(info.classes))
         if not self.smoke:
-            return recipe.for_labels(self.n_labels)
+            return recipe
         pretraining = recipe.pretraining and replace(recipe.pretraining, steps=3)
-        short = replace(recipe, epochs=2, epochs_at={}, steps_per_epoch=recipe.steps_per_epoch and 3, pretraining=pretraining)
+        short = replace(recipe, epochs=2, steps_per_epoch=recipe.steps_per_epoch and 3, pretraining=pretraining)
         return replace(short, tta_views=min(1, recipe.tta_views))
 
     @property

@@ -34,7 +34,7 @@ REFUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783
 
 def cross_validated(x: Tensor, y: Tensor, images: Images) -> Tensor:
     """The class probabilities (N, C) of images `x` with labels `y` (N,), each by a network that was trained without its fold."""
-    recipe, fold = RECIPES["supervised"].for_labels(len(y)), torch.arange(len(y)) % FOLDS
+    recipe, fold = RECIPES["supervised"].for_labels(len(y), len(images.classes)), torch.arange(len(y)) % FOLDS
     p = torch.zeros(len(y), len(images.classes))
     for f in range(FOLDS):
         print(f"own-labels: network {f + 1} of {FOLDS}", flush=True)
