@@ -79,7 +79,9 @@ def prepare(
     parts, held_out = withhold_fold(parts, labeling.fold) if labeling.fold else (parts, parts.labeled[:0])
     check, candidates, prior, unlabeled = None, None, None, parts.unlabeled
     if neighbors and recipe.check_labels and not n_clusters:
-        check = label_errors.check(neighbors, parts.labeled, y[parts.labeled], n_classes, uniform_prior=recipe.uniform_prior)
+        given = parts.labeled, y[parts.labeled]
+        alpha = recipe.check_alpha_for(n, n_classes)
+        check = label_errors.check(neighbors, *given, n_classes, uniform_prior=recipe.uniform_prior, alpha=alpha)
         parts, _ = leave_out(parts, check.left_out)
         unlabeled = parts.unlabeled[:0] if check.graph_misleads else parts.unlabeled
     y_l = y[parts.labeled]

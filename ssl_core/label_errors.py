@@ -16,7 +16,7 @@ from . import graph
 from .clusters import leading
 from .graph import Neighbors
 
-ALPHA = 0.99  # of label spreading; at 0.999, as candidates are found, labels far away drown those near by
+ALPHA = 0.99  # of label spreading, for few labels; at 0.999, as candidates are found, labels far away drown those near by
 FOLDS = 10  # of the labels of each class: none is scored by itself, or by the others of its fold
 ROUNDS = 3
 SHARPNESS = 2.0 ** np.arange(-1, 5.5, 0.5)  # powers of the scores that are tried
@@ -84,14 +84,16 @@ class LabelCheck:
         return self.p.argmax(dim=1)
 
 
-def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *, uniform_prior: bool = True) -> LabelCheck:
+def check(
+    neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *, uniform_prior: bool = True, alpha: float = ALPHA
+) -> LabelCheck:
     """Which of the labels `y_l` (M,) of the images `labeled` (M,) the others contradict: a pure function of the arguments.
 
-    The scores are those of graph.spread with the same `uniform_prior`. The label of a class that has no other
-    can't be checked, and is believed.
+    The scores are those of graph.spread with the same `uniform_prior` and `alpha`; see Recipe.check_alpha_for. The label of a
+    class that has no other can't be checked, and is believed.
     """
     y = y_l.numpy()
-    spreading = _Spreading(neighbors, (labeled.numpy(), y), n_classes, uniform_prior=uniform_prior)
+    spreading = _Spreading(neighbors, (labeled.numpy(), y), n_classes, uniform_prior=uniform_prior, alpha=alpha)
     weights = np.ones(len(y), np.float32)
     for turn in range(ROUNDS):
         scores, checked = spreading.scores(weights)
@@ -113,11 +115,19 @@ def check(neighbors: Neighbors, labeled: Tensor, y_l: Tensor, n_classes: int, *,
 class _Spreading:
     """Label spreading from all labels but those of one fold, for each fold, in one go: it is linear in the labels."""
 
-    def __init__(self, neighbors: Neighbors, labels: tuple[np.ndarray, np.ndarray], n_classes: int, *, uniform_prior: bool):
-        self.system = graph.system(neighbors, ALPHA).astype(np.float32).tocsr()
+    def __init__(
+        self,
+        neighbors: Neighbors,
+        labels: tuple[np.ndarray, np.ndarray],
+        n_classes: int,
+        *,
+        uniform_prior: bool,
+        alpha: float = ALPHA,
+    ):
+        self.system = graph.system(neighbors, alpha).astype(np.float32).tocsr()
         spectrum = leading(neighbors)
         self.vectors = spectrum.vectors.astype(np.float32)
-        self.inverse = (1 / (1 - ALPHA * spectrum.values.clip(0, 1))).astype(np.float32)
+        self.inverse = (1 / (1 - alpha * spectrum.values.clip(0, 1))).astype(np.float32)
         (self.labeled, self.y), self.n_classes, self.uniform_prior = labels, n_classes, uniform_prior
         self.fold = np.zeros(len(self.y), np.int64)  # the labels of each class are dealt out to the folds in turn
         for c in np.unique(self.y):

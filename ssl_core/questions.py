@@ -156,18 +156,20 @@ def label_issues(
         The labels that are wrong with more than 60 % and for which another class is more probable; and how many are, in all.
         It warns if the labels hardly follow from one another: the list can't be trusted then.
     """
-    pile = _pile(X, y, _with_graph(recipe), graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
+    followed = _with_graph(recipe)
+    pile = _pile(X, y, followed, graph, uniform_prior=uniform_prior, n_jobs=n_jobs, verbose=verbose)
     classes, labeled = pile.classes, pile.labeled
     if len(classes) < 2:
         raise ValueError(ONE_CLASS)
-    check = label_errors.check(pile.graph, labeled, pile.images.y[labeled], len(classes), uniform_prior=uniform_prior)
+    given, alpha = (labeled, pile.images.y[labeled]), followed.check_alpha_for(len(labeled), len(classes))
+    check = label_errors.check(pile.graph, *given, len(classes), uniform_prior=uniform_prior, alpha=alpha)
     if check.graph_misleads:
         warnings.warn(MISLED, stacklevel=2)
     worst = [i for i in check.p_wrong.argsort(descending=True, stable=True).tolist() if check.suspect[i]]
-    given, suggested = (classes[each[worst].numpy()] for each in (check.y_l, check.suggested))
+    labels, suggested = (classes[each[worst].numpy()] for each in (check.y_l, check.suggested))
     interval = check.n_wrong, check.low, check.high
     return LabelIssues(
-        labeled[worst].numpy(), given, suggested, check.p_wrong[worst].numpy(), *interval, labeled[~check.checked].numpy()
+        labeled[worst].numpy(), labels, suggested, check.p_wrong[worst].numpy(), *interval, labeled[~check.checked].numpy()
     )
 
 

@@ -14,12 +14,19 @@ from .datasets import SIDE
 from .datasets.checks import check_seed, check_types, require
 from .model import NETWORKS, PRECISIONS, network_for
 
+SPREAD, CHECKED = 0.001, 0.0002  # of 1 − α for each label that a class has: where labels spread, and where they are checked
 TERMS = ("supervised", "clustering", "consistency", "entropy", "pseudo_label")
 
 
 def half_cosine(progress: float) -> float:
     """Falls from 1 to 0 as `progress` rises from 0 to 1."""
     return 0.5 * (1 + cos(pi * progress))
+
+
+def _alpha(bounds: tuple[float, float], distance: float) -> float:
+    """The number between the `bounds` (low, high) that is nearest to 1 − `distance`."""
+    low, high = bounds
+    return max(low, min(high, round(1 - distance, 6)))
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,10 @@ class Recipe:
     ema_decay: float = 0.0  # per step, of the averaged weights that teach and are reported; 0: the weights themselves
     threshold: float = 0.95  # least confidence of a pseudo-label that counts
     align_decay: float = 0.0  # distribution alignment: decay per step of the teacher's mean prediction; 0: no alignment
-    uniform_prior: bool = (
-        True  # whether all classes are assumed equally frequent; otherwise the graph estimates their frequencies
-    )
+    uniform_prior: bool = True  # whether classes are assumed equally frequent; otherwise the graph estimates their frequencies
     pretraining: Pretraining | None = None  # of the graph over which labels are spread, to find candidates; None: no graph
     check_labels: bool = False  # whether labels that the others contradict, over the graph, are left out
+    check_alpha: tuple[float, float] = (0.99, 0.99)  # how far they spread then: (with many a class, with few)
     graph_alpha: tuple[float, float] = (0.999, 0.999)  # how far labels spread: (with many a class, with one)
     graph_margin: float = 0.6  # a class is a candidate if its score is at least this fraction of the best score
     graph_warmup: float = 0.0  # fraction of all steps in which candidates alone supply the targets, without the teacher
@@ -117,8 +123,9 @@ class Recipe:
         require(not self.check_labels or self.pretraining is not None, self, "check_labels", "False without pretraining")
         require(self.network in NETWORKS, self, "network", f"one of {', '.join(NETWORKS)}")
         require(self.precision in PRECISIONS, self, "precision", f"one of {', '.join(PRECISIONS)}")
-        near, far = self.graph_alpha
-        require(0 < near <= far < 1, self, "graph_alpha", "(low, high), in this order, between 0 and 1")
+        for parameter in ("graph_alpha", "check_alpha"):
+            near, far = getattr(self, parameter)
+            require(0 < near <= far < 1, self, parameter, "(low, high), in this order, between 0 and 1")
         require(0 < self.graph_margin <= 1, self, "graph_margin", "above 0, to 1")
         require(0 <= self.graph_warmup <= 1, self, "graph_warmup", "0 to 1")
         require(self.graph_warmup <= self.graph_constrained <= 1, self, "graph_constrained", "graph_warmup to 1")
@@ -185,16 +192,17 @@ class Recipe:
 
     def for_labels(self, n_labels: int, n_classes: int) -> "Recipe":
         """This recipe as it is for `n_labels` of `n_classes`: also a network that is trained without a fold of them gets this."""
-        alpha = self.alpha_for(n_labels, n_classes)
-        return replace(self, epochs=self.epochs_for(n_labels), epochs_at={}, graph_alpha=(alpha, alpha))
+        graph, check = self.alpha_for(n_labels, n_classes), self.check_alpha_for(n_labels, n_classes)
+        exact = {"graph_alpha": (graph, graph), "check_alpha": (check, check)}
+        return replace(self, epochs=self.epochs_for(n_labels), epochs_at={}, **exact)
 
     def alpha_for(self, n_labels: int, n_classes: int) -> float:
-        """The α of label spreading from `n_labels` of `n_classes`: a label reaches images up to about 1/(1 − α) edges away.
+        """The α of label spreading: 1 − α is proportional to the number of labels a class has, as the nearest of them is near."""
+        return _alpha(self.graph_alpha, SPREAD * n_labels / max(1, n_classes))
 
-        The more labels a class has, the nearer is one of them: 1 − α is proportional to their number.
-        """
-        near, far = self.graph_alpha
-        return max(near, round(1 - (1 - far) * max(1.0, n_labels / max(1, n_classes)), 6))
+    def check_alpha_for(self, n_labels: int, n_classes: int) -> float:
+        """The same where labels are checked: by those near by, whatever is far away."""
+        return _alpha(self.check_alpha, CHECKED * n_labels / max(1, n_classes))
 
     def epochs_for(self, n_labels: int) -> int:
         """The number of epochs with `n_labels`."""
@@ -312,6 +320,7 @@ BEST = replace(
     align_decay=0.99,
     pretraining=PRETRAINING,
     check_labels=True,
+    check_alpha=(0.95, 0.99),
     graph_alpha=(0.99, 0.999),
     graph_margin=0.9,
     graph_warmup=0.2,
@@ -339,43 +348,31 @@ LINEAR = Recipe(
 
 RECIPES = {recipe.name: recipe for recipe in (PUBLISHED, SUPERVISED, CORRECTED, BEST, QUICK, LINEAR)}
 
-# Ablations: `best` without each of its own ingredients, and `supervised` plus each of the report's three losses. The latter use
-# 64 unlabelled images a step, undistorted and, for consistency, transformed.
+# Ablations: `best` without each of its ingredients, and `supervised` plus each of the report's losses, on 64 unlabelled images a
+# step, undistorted and, for consistency, transformed.
 WEAKLY = {"augment_labeled": WEAK, "augment_strong": WEAK, "augment_constrained": replace(WEAK, overlay=9)}
 NO_OVERLAY = {
     "pretraining": replace(PRETRAINING, augment=replace(PRETRAINING.augment, overlay=0), augment_few=STRONG),
     "augment_constrained": None,
 }
+NO_GRAPH = {"pretraining": None, "check_labels": False, "graph_warmup": 0.0, "graph_constrained": 0.0}
 NO_GRADIENTS = {"pretraining": replace(PRETRAINING, gradients=0.0)}
 WITHOUT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "clusters": (
-        "No graph: the teacher is never guided",
-        {"pretraining": None, "check_labels": False, "graph_warmup": 0.0, "graph_constrained": 0.0},
-    ),
+    "clusters": ("No graph: the teacher is never guided", NO_GRAPH),
     "gradients": ("Neighbours by the features that are learned alone", NO_GRADIENTS),
     "checking": ("Every label is believed", {"check_labels": False}),
     "clutter": ("No patch overlay, neither in the graph's features nor in training", NO_OVERLAY),
-    "teacher": (
-        "Candidates alone supply the targets, to the end: no pseudo-labels",
-        {"graph_warmup": 1.0, "graph_constrained": 1.0},
-    ),
+    "teacher": ("Candidates supply the targets to the end: no pseudo-labels", {"graph_warmup": 1.0, "graph_constrained": 1.0}),
     "release": ("Candidates constrain the teacher to the end", {"graph_constrained": 1.0}),
     "distortion": ("All views distorted as weakly as the teacher's", WEAKLY),
     "alignment": ("No distribution alignment", {"align_decay": 0.0}),
     "averaging": ("The network is its own teacher, without averaged weights", {"ema_decay": 0.0}),
-    "muon": (
-        "Adam for all weights, with the learning rate of `supervised`",
-        {"muon_rate": 0.0, "learning_rate": SUPERVISED.learning_rate},
-    ),
+    "muon": ("Adam for all weights, as in `supervised`", {"muon_rate": 0.0, "learning_rate": SUPERVISED.learning_rate}),
 }
 PLUS = {
     "clustering": ("The report's clustering loss", {"clustering": 0.1}, None),
     "consistency": ("The report's consistency loss, its transformation fixed", {"consistency": 0.5}, CORRECTED.augment_strong),
-    "consistency-printed": (
-        "The report's consistency loss, transformation as printed",
-        {"consistency": 0.5},
-        PUBLISHED.augment_strong,
-    ),
+    "consistency-printed": ("The report's consistency loss as printed", {"consistency": 0.5}, PUBLISHED.augment_strong),
     "entropy": ("The report's entropy loss, its sign fixed", {"entropy": 0.05}, None),
     "entropy-printed": ("The report's entropy loss, sign as printed", {"entropy": -0.05}, None),
 }

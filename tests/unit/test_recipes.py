@@ -57,6 +57,7 @@ def test_cosine_falls_from_one_to_zero():
         ("graph_alpha", (0.999, 0.99)),
         ("graph_alpha", (0.9, 1.0)),
         ("graph_alpha", 0.9),
+        ("check_alpha", (0.0, 0.99)),
         ("graph_margin", 0.0),
         ("graph_warmup", 1.1),
         ("graph_constrained", 0.1),
@@ -110,7 +111,9 @@ def test_labels_spread_as_far_as_one_has_to(n_labels, n_classes):
         assert alpha == far
     elif near < alpha < far:
         assert 1 - alpha == pytest.approx((1 - far) * n_labels / n_classes, abs=1e-6)
-    exact = BEST.for_labels(n_labels, n_classes)
+    exact, checked = BEST.for_labels(n_labels, n_classes), BEST.check_alpha_for(n_labels, n_classes)
+    assert BEST.check_alpha[0] <= checked <= BEST.check_alpha[1] <= alpha
+    assert exact.check_alpha_for(n_labels, n_classes) == exact.check_alpha_for(10 * n_labels, n_classes) == checked
     assert exact.alpha_for(n_labels, n_classes) == exact.alpha_for(10 * n_labels, n_classes) == alpha
     assert exact.for_labels(n_labels, n_classes) == exact
 

@@ -84,7 +84,7 @@ def former_fingerprints(run: Run) -> Iterator[str]:
     order, unless they were drawn at random. Before, no histograms of gradients joined the graph's features, which were learned as
     long from few images as from many; and before that, labels were not checked: where all are right, it is almost the same run.
     """
-    yield fingerprint(run, run.followed(replace(get(run.recipe), graph_alpha=Recipe.graph_alpha)))
+    yield fingerprint(run, run.followed(_before_alpha(get(run.recipe))))
     settings = run.followed(_before_contrast(get(run.recipe)))
     pretraining = settings.pretraining
     if run.pretraining and not pretraining:  # of `best`, for the draw `typical`
@@ -101,6 +101,11 @@ def former_fingerprints(run: Run) -> Iterator[str]:
         yield fingerprint(run, replace(settings, check_labels=False), pretraining, in_one_order=False)
 
 
+def _before_alpha(recipe: Recipe) -> Recipe:
+    """The recipe as it was before labels spread less far where there are many."""
+    return replace(recipe, graph_alpha=Recipe.graph_alpha, check_alpha=Recipe.check_alpha)
+
+
 def _before_contrast(recipe: Recipe) -> Recipe:
     """The recipe as it was before it varied contrast. Its teacher was then guided by more candidates, and believed later."""
 
@@ -111,7 +116,7 @@ def _before_contrast(recipe: Recipe) -> Recipe:
             return replace(value, rotation=(-10, 10), shear=(-6, 6), elastic=0.4, contrast=0.0)
         return value
 
-    former = replace(recipe.mapped(before), graph_alpha=Recipe.graph_alpha)
+    former = _before_alpha(recipe.mapped(before))
     return replace(former, threshold=0.95, graph_margin=0.6) if "pseudo_label" in recipe.terms else former
 
 

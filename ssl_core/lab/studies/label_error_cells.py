@@ -107,8 +107,8 @@ def suspects(cell: Cell, labeled: Tensor, y_l: Tensor) -> tuple[np.ndarray, np.n
     images, neighbors = images_and_graph(cell.data)
     n_classes = len(images.classes)
     if cell.method == "graph":
-        uniform_prior = describe(cell.data).uniform_prior
-        check = label_errors.check(neighbors, labeled, y_l, n_classes, uniform_prior=uniform_prior)
+        uniform_prior, (alpha, _) = describe(cell.data).uniform_prior, cell.run.settings.check_alpha
+        check = label_errors.check(neighbors, labeled, y_l, n_classes, uniform_prior=uniform_prior, alpha=alpha)
         return check.suspect.numpy(), check.p_wrong.numpy()
     if cell.method == "neighbors":
         return vote(neighbors.features[labeled], y_l, n_classes)
@@ -213,7 +213,7 @@ def accuracy_of(name: str, n_labels: int, seed: int, noise: str = "uniform-0") -
 @cache
 def key(cell: Cell) -> str:
     """Changes with whatever the cell's numbers follow from: graph, the code of our check, K; of cleanlab's, the run."""
-    code = fingerprint.code_digest(fingerprint.CHECK_CODE) if cell.method == "graph" else ""
+    code = [fingerprint.code_digest(fingerprint.CHECK_CODE), cell.run.settings.check_alpha] if cell.method == "graph" else ""
     trained = fingerprint.fingerprint(cell.run) if cell.method in CLEANLAB else ""
     parts = [graph_file(cell.data), PAIRS[cell.data], code, K if cell.method == "neighbors" else "", trained]
     return files.digest(parts)[:8]

@@ -19,6 +19,7 @@ from ssl_core.datasets.machine import lock
 from ssl_core.datasets.tables import counted
 from ssl_core.graph import Neighbors
 from ssl_core.label_errors import LabelCheck
+from ssl_core.recipes import BEST
 
 from ..features import kept
 from ..runs import files, graph_cache
@@ -261,8 +262,8 @@ def check(data: str = "mnist", outputs: str = "outputs", side: str = "", feature
     else:
         elsewhere = kept.prepare(features, name)
         neighbors = graph_cache.load(pool.images, label_images.pretraining_of(info), info=info, features=elsewhere)
-        uniform = info.uniform_prior
-        found = label_errors.check(neighbors, given.labeled, given.y_l, len(given.classes), uniform_prior=uniform)
+        how = {"uniform_prior": info.uniform_prior, "alpha": BEST.check_alpha_for(len(given.labeled), len(given.classes))}
+        found = label_errors.check(neighbors, given.labeled, given.y_l, len(given.classes), **how)
         for sentence in sentences(found, given.classes):
             _tell(sentence)
         fresh, left = rows(pool, given, found, neighbors)
