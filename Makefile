@@ -161,7 +161,7 @@ own-labels: $(READY)  ## check MNIST's own 70,000 labels by networks that did no
 
 trust: label-studies  ## the former name of label-studies
 
-reference: $(READY)  ## make everything that the pages show, and renew outputs/reference (8 hours on two cores)
+reference: $(READY)  ## train all runs that the pages show, and renew outputs/reference (11 hours on two cores)
 	@$(COMMAND) reference --outputs "$$OUTPUTS" $${JOBS:+--jobs "$$JOBS"} --device "$$DEVICE" --scheduler "$$SCHEDULER"
 
 bench: $(READY)  ## measure speed, beside what the machine can do and the version SINCE=commit: outputs/bench.json (20 minutes; nothing else may run)

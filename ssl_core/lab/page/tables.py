@@ -23,8 +23,9 @@ def _former(results: pd.DataFrame) -> str:
     runs = results[list(records.PARAMETERS)].to_dict("records")
     n = sum(not records.is_current(run, digest) for run, digest in zip(runs, results["fingerprint"], strict=True))
     before = (
-        "are of earlier versions: before `best` distorted images less, varied their contrast, and trusted closer candidates and "
-        "its teacher earlier; some also before histograms of gradients joined the graph's features, before `best` checked its "
-        "labels, or, unless their labels were drawn at random, before the seed alone ordered the images"
+        "are of earlier versions: before labels spread less far where a class has many; most also before `best` distorted images "
+        "less, varied their contrast, and trusted closer candidates and its teacher earlier; some also before histograms of "
+        "gradients joined the graph's features, before `best` checked its labels, or, unless their labels were drawn at random, "
+        "before the seed alone ordered the images"
     )
     return f"{n} of the {len(results)} runs {before}." if n else ""

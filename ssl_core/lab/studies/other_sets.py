@@ -16,8 +16,11 @@ GRID = (
     Grid("1000 250 100 50 10", RECIPE, "3 4", data="fashion-mnist", draw=BALANCED),
     Grid("250 50 10", BOTH, SEEDS, data="animals", draw=BALANCED),
     Grid("250 50 10", RECIPE, "3 4", data="animals", draw=BALANCED),
-    Grid("230 46", BOTH, SEEDS, data="kana", draw=BALANCED),
-    Grid("1150", RECIPE, SEEDS, data="kana", draw=BALANCED),
+    Grid("1150 230 46", BOTH, SEEDS, data="kana", draw=BALANCED),
+    Grid("50 10 2", BOTH, SEEDS, data="solar-cells", draw=BALANCED),
+    Grid("50 10 2", BASELINE, "3 4", data="solar-cells", draw=BALANCED),
+    Grid("0", RECIPE, SEEDS, data="fashion-mnist"),
+    Grid("0", RECIPE, SEEDS, data="animals"),
     Grid("50", BOTH, SEEDS, data="digits"),
     Grid("250", BOTH, SEEDS, data="mnist-few-eights"),
     Grid("250", BOTH, SEEDS, data="mnist-and-clothes"),
@@ -102,12 +105,24 @@ def gained(curves: pd.DataFrame) -> str:
     gains = _sure(curves)
     if gains.empty:
         return ""
-    better = gains["gain_low"] > 0
-    others = [f"`{row.data}` with {row.n_labels} ({100 * row.gain:+.2f})" for row in gains[~better].itertuples()]
+    better, worse = gains["gain_low"] > 0, gains["gain_high"] < 0
     counted = f"Over {len(gains)} combinations of data set and number of labels, `{RECIPE}` gains"
     surely = f"in {better.sum()} of them by more than chance explains (the paired 95 % interval is above 0)"
-    rest = f"; not so on {', '.join(others)}" if others else ""
-    return f"{counted} **{100 * gains['gain'].mean():+.2f} points** over `{BASELINE}` on average, {surely}{rest}."
+    rest = _named("; not so on", gains[~better & ~worse]) + _named("; it loses by more than that on", gains[worse])
+    points = f"**{100 * gains['gain'].mean():+.2f} points** over `{BASELINE}` on average"
+    return f"{counted} {points}, {surely}{rest}. {_times(curves)}"
+
+
+def _named(what: str, gains: pd.DataFrame) -> str:
+    named = ", ".join(f"`{row.data}` with {row.n_labels} ({100 * row.gain:+.2f})" for row in gains.itertuples())
+    return f"{what} {named}" if named else ""
+
+
+def _times(curves: pd.DataFrame) -> str:
+    """How long a run of each recipe was trained, a sentence."""
+    seconds = learning_curve.labeled(curves).groupby("recipe")["seconds"].median()
+    times = ", ".join(f"`{recipe}` {seconds[recipe]:.0f} seconds" for recipe in sorted(seconds.index, key=order, reverse=True))
+    return f"At the median, a run was trained for: {times} of one core, while another core trained as well."
 
 
 STUDY = Study(
