@@ -262,8 +262,9 @@ def check(data: str = "mnist", outputs: str = "outputs", side: str = "", feature
     else:
         elsewhere = kept.prepare(features, name)
         neighbors = graph_cache.load(pool.images, label_images.pretraining_of(info), info=info, features=elsewhere)
-        how = {"uniform_prior": info.uniform_prior, "alpha": BEST.check_alpha_for(len(given.labeled), len(given.classes))}
-        found = label_errors.check(neighbors, given.labeled, given.y_l, len(given.classes), **how)
+        n, n_classes = len(given.labeled), len(given.classes)
+        uniform, alpha = info.uniform_prior, BEST.check_alpha_for(n, n_classes)
+        found = label_errors.check(neighbors, given.labeled, given.y_l, n_classes, uniform_prior=uniform, alpha=alpha)
         for sentence in sentences(found, given.classes):
             _tell(sentence)
         fresh, left = rows(pool, given, found, neighbors)
