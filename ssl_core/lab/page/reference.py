@@ -35,7 +35,8 @@ def renew(outputs: Path) -> None:
     results = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     results = results[results["current"].astype(bool)].drop(columns="current")
     results = results.drop_duplicates(list(records.PARAMETERS))
-    records.write_table(folder / "results.csv", results, order=ORDER, float_format="%.6g")
+    records.write_table(table := folder / "results.csv", results, order=ORDER, float_format="%.6g")
+    results = records.read_table(table)  # rounded, as the pages are compared with it
     draw_pictures(results, folder)
     place(page_tables(results))
 
