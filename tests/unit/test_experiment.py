@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssl_core import clusters, data, experiment, graph, selection, train
+from ssl_core import clusters, data, experiment, graph, label_errors, selection, train
 from ssl_core.experiment import Labeling
 from ssl_core.recipes import BEST, SUPERVISED
 
@@ -66,6 +66,13 @@ def test_labels_spread_less_far_the_more_there_are(digits, neighbors, n_labels, 
     task = experiment.prepare(digits, Labeling(n_labels, 0, "class-balanced"), believing, neighbors)
     scores = graph.spread(neighbors, task.split.labeled, task.y_l, 10, alpha=alpha)
     assert torch.equal(task.candidates, graph.candidates(scores, BEST.graph_margin)[task.split.unlabeled])
+
+
+@pytest.mark.parametrize("n_labels, alpha", [(100, 0.99), (1000, 0.98)])
+def test_labels_are_checked_by_nearer_ones_the_more_there_are(digits, neighbors, n_labels, alpha):
+    found = experiment.prepare(digits, Labeling(n_labels, 0, label_noise=0.1), BEST, neighbors).check
+    check = label_errors.check(neighbors, found.labeled, found.y_l, 10, uniform_prior=BEST.uniform_prior, alpha=alpha)
+    assert torch.equal(found.p, check.p)
 
 
 def test_typical_draw_is_the_selection_of_the_graph(digits, neighbors):

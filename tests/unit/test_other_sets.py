@@ -65,7 +65,8 @@ def test_sentences_name_where_best_is_not_surely_better(curves):
     assert "in 1 of them by more than chance explains" in said and "not so on `kana` with 46 (+0.80)." in said
     assert said.count("it loses") == 0 and "trained for: `supervised` 1 seconds, `best` 1 seconds of one core" in said
     lost = curves.assign(gain=-curves["gain"], gain_low=-curves["gain_high"], gain_high=-curves["gain_low"])
-    assert "in 0 of them" in (said := other_sets.gained(lost))
+    said = other_sets.gained(lost)
+    assert "in 0 of them" in said
     assert "; not so on `kana` with 46 (-0.80); it loses by more than that on `animals` with 50 (-31.00)." in said
     assert other_sets.gained(curves[curves["data"] == "digits"]) == "", "one seed has no interval"
 

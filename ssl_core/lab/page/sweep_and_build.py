@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +112,17 @@ def _grid(args: argparse.Namespace, data: str, side: int) -> list[Run]:
     common = {"data": data, "draw": args.draw, "smoke": args.smoke, "n_clusters": n_clusters}
     common |= {"side": side, "precision": args.precision}
     axes = labels, args.recipes, args.seeds, args.label_noise, args.folds
-    if args.features.strip():  # what else is wrong is said before they are read
-        grid = make_grid(*axes, **common, features=kept.NOT_YET)
-        _check_machine(grid, args)
-        if not any(run.features for run in grid):
-            used = "must be empty: these runs use no features, with RECIPES"
-            raise ValueError(f"FEATURES={args.features!r}: {used}={args.recipes!r} and DRAW={args.draw!r}")
-    grid = make_grid(*axes, **common, features=kept.prepare(args.features, data))
+    grid = make_grid(*axes, **common, features=kept.NOT_YET if args.features.strip() else "")
     if n_clusters and not any(run.n_clusters for run in grid):
         raise ValueError(f"CLUSTERS={args.clusters!r}: must be empty unless there are 0 labels, not LABELS={args.labels!r}")
-    return grid
+    if not args.features.strip():
+        return grid
+    if not any(run.features for run in grid):
+        used = "must be empty: these runs use no features, with RECIPES"
+        raise ValueError(f"FEATURES={args.features!r}: {used}={args.recipes!r} and DRAW={args.draw!r}")
+    _check_machine(grid, args)  # what else is wrong is said before they are read
+    features = kept.prepare(args.features, data)
+    return [replace(run, features=features) for run in grid]
 
 
 def _check_machine(grid: Sequence[Run], args: argparse.Namespace) -> tuple[int | None, str]:

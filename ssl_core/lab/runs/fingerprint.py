@@ -80,9 +80,9 @@ def former_fingerprints(run: Run) -> Iterator[str]:
     """The fingerprints of the run in earlier versions that the reference still has rows of.
 
     The latest of these spread all labels as far as one a class. Before, images were distorted more strongly, and their contrast
-    was not varied. Before, images were put into another
-    order, unless they were drawn at random. Before, no histograms of gradients joined the graph's features, which were learned as
-    long from few images as from many; and before that, labels were not checked: where all are right, it is almost the same run.
+    was not varied. Before, images were put into another order, unless they were drawn at random. Before, no histograms of
+    gradients joined the graph's features, which were learned as long from few images as from many; and before that, labels were
+    not checked: where all are right, it is almost the same run.
     """
     yield fingerprint(run, run.followed(_before_alpha(get(run.recipe))))
     settings = run.followed(_before_contrast(get(run.recipe)))

@@ -103,7 +103,7 @@ def sentences(curves: pd.DataFrame) -> str:
 
 
 def gained(curves: pd.DataFrame) -> str:
-    """What `best` gains on average over sets and sizes, and where it surely does not gain, Markdown; "" if nothing tells."""
+    """What `best` gains over sets and sizes, where not surely, and how long runs took, Markdown; "" if nothing tells."""
     gains = _sure(curves)
     if gains.empty:
         return ""

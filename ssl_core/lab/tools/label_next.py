@@ -211,10 +211,10 @@ def probabilities(run: Path, pool: Pool, classes: Sequence[str]) -> Tensor:
     network = trained.load(run)
     shape = len(network.mean), network.model.side
     if network.parameters["data"] != pool.images.name or shape != pool.images.shape[1:]:
-        sides = network.model.side, pool.images.shape[2]
-        theirs, ours = (f" with SIDE={side}" if len(set(sides)) > 1 else "" for side in sides)
-        was = f"its images are those of {network.parameters['data']!r}{theirs}"
-        raise ValueError(f"RUN={str(run)!r}: must be a run of {pool.images.name!r}{ours}; {was}")
+        must, was = (repr(name) for name in (pool.images.name, network.parameters["data"]))
+        if network.model.side != pool.images.shape[2]:
+            must, was = f"{must} with SIDE={pool.images.shape[2]}", f"{was} with SIDE={network.model.side}"
+        raise ValueError(f"RUN={str(run)!r}: must be a run of {must}; its images are those of {was}")
     if missing := [name for name in network.classes if name not in classes]:
         raise ValueError(f"RUN={str(run)!r}: must have classes that there are; it has {tables.quoted(missing[0])}")
     print(f"label-next: classifying {len(pool.images.x)} images with {run}", flush=True)

@@ -186,7 +186,7 @@ def command(args: argparse.Namespace) -> None:
     else:
         images, told = unlabeled(trained)
         rows, path = review_order(table(trained, images, threshold.value)), place / "pseudo_labels.csv"
-    _write(path, rows, str(Path(args.images).resolve()) if args.images else "")
+    _write(path, rows, str(files.expanded("IMAGES", args.images)) if args.images else "")
     for line in _left_out(images.skipped):
         print(f"left out: {line}")
     print(f"predict: {counted(len(rows), 'image')} in {path}, {counted(len(images.skipped), 'file')} left out")
