@@ -21,6 +21,7 @@ from .model import EVALUATION_BATCH, Net
 from .optim import Optimizers
 from .recipes import Recipe
 
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # labelled images, their classes, weak and strong views of unlabelled ones
 TTA_BATCH = 500  # images that are augmented at a time when they are read; it decides which distortion each one gets
 
 
@@ -120,7 +121,7 @@ class Teacher:
 def loss_terms(
     model: Net,
     teach: Callable[[Tensor], Tensor],
-    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+    batch: Batch,
     centroids: Tensor | None,
     recipe: Recipe,
 ) -> dict[str, Tensor]:
@@ -196,6 +197,7 @@ class Training:
         self.batches = IndexBatches(*sizes, recipe, self.generator)
         self.epochs = recipe.epochs_for(len(task.x_l))
         self.total_steps = self.epochs * recipe.steps_for(*sizes)
+        self.weights = {name: recipe.weights[name] for name in recipe.terms}
         self.history: list[dict[str, float]] = []
         self.snapshots: dict[int, Net] = {}
         self.step, self.start = 0, time.perf_counter()
@@ -225,7 +227,7 @@ class Training:
         # The report's centroids: of the whole labelled set, once an epoch.
         centroids = class_centroids(embed(self.model, task.x_l), task.y_l) if "clustering" in recipe.terms else None
         losses = torch.stack([self.train_step(*indices, centroids) for indices in self.batches.epoch()])
-        rows = [dict(zip(("total", *recipe.terms), row, strict=True)) for row in losses.tolist()]
+        rows = [dict(zip(("total", *self.weights), row, strict=True)) for row in losses.tolist()]
         for step, row in enumerate(rows, self.step - len(rows) + 1):
             if not math.isfinite(row["total"]):
                 raise FloatingPointError(f"the loss of recipe {recipe.name!r} is not finite at step {step}: {row}")
@@ -243,16 +245,18 @@ class Training:
         teach = partial(self.teacher.probabilities, candidates=candidates, warmup=progress <= recipe.graph_warmup)
         x_l, y_l, x_u = task.x_l[labeled], task.y_l[labeled], task.x_u[unlabeled]
         batch = views(x_l, y_l, x_u, recipe, self.generator, constrained=constrained)
-        terms = loss_terms(self.model, teach, batch, centroids, recipe)
-        loss: Tensor = sum(recipe.weights[name] * value for name, value in terms.items())  # type: ignore[assignment]  # never empty
+        terms = self.terms(teach, batch, centroids)
+        loss: Tensor = sum(weight * terms[name] for name, weight in self.weights.items())  # type: ignore[assignment]  # never empty
         self.optimizers.step(loss, recipe.decay_at(progress))
         self.teacher.update(self.model)
-        return torch.stack([loss, *terms.values()]).detach()
+        return torch.stack([loss, *(terms[name] for name in self.weights)]).detach()
+
+    def terms(self, teach: Callable[[Tensor], Tensor], batch: Batch, centroids: Tensor | None) -> dict[str, Tensor]:
+        """The terms of the loss by name, as `loss_terms`; a subclass can add some, and their `weights`."""
+        return loss_terms(self.model, teach, batch, centroids, self.recipe)
 
 
-def views(
-    x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator, *, constrained: bool = False
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def views(x_l: Tensor, y_l: Tensor, x_u: Tensor, recipe: Recipe, generator: Generator, *, constrained: bool = False) -> Batch:
     """`(x_l, y_l, x_weak, x_strong)`: the labelled images and two views of the unlabelled ones, as the recipe distorts them.
 
     While candidates `constrained` the teacher, the strong view is that of `augment_constrained`, if the recipe has one.
