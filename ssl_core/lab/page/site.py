@@ -65,6 +65,7 @@ EXAMPLES = {  # in the order of the index
     "results": OF_REFERENCE,
     "label_studies": OF_REFERENCE,
     "ablation": OF_REFERENCE,
+    "future_work": OF_REFERENCE,
     "watch": Example(
         "The data set is scikit-learn's digits, which takes less time than MNIST.", {"recipe": "supervised", "data": "digits"}
     ),

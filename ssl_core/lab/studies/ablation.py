@@ -44,7 +44,7 @@ def figure(changes: pd.DataFrame) -> Figure:
     size = 7.5, 0.9 + 0.42 * sum(heights)
     drawn, axes = new_figure(*size, len(panels), height_ratios=heights, sharex=True)
     for axis, baseline, panel in zip(axes.flat, baselines, panels, strict=True):
-        _draw(axis, panel, sorted(changes["n_labels"].unique()))
+        draw_changes(axis, panel, sorted(changes["n_labels"].unique()))
         names = list(panel["recipe"].unique())
         axis.set_yticks(range(len(names)), [name.removeprefix(f"{baseline}-").replace("-", " ") for name in names])
         axis.set_ylim(len(names) - 0.5, -0.5)
@@ -55,7 +55,8 @@ def figure(changes: pd.DataFrame) -> Figure:
     return drawn
 
 
-def _draw(axis: Axes, panel: pd.DataFrame, sizes: list[int]) -> None:
+def draw_changes(axis: Axes, panel: pd.DataFrame, sizes: list[int]) -> None:
+    """A row for each `recipe` of the panel, in their order, and in it a mark for each of the numbers of labels."""
     names = list(panel["recipe"].unique())
     for i, n in enumerate(sizes):
         rows = panel[panel["n_labels"] == n]
