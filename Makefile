@@ -65,7 +65,7 @@ $(foreach v,$(FOUND),$(if $(subst <$($(v))>,,<$(FOUND_$(v))>),$(info $(v)=$(FOUN
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels duplicates lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors frontier future-work pools own-labels trust reference bench certify clean
+.PHONY: help setup sweep results label-next check-labels predict export-labels import-labels compare-labels duplicates lab site test test-fast test-faults test-browser check smoke ablation label-studies label-strategies label-errors frontier future-work peers pools own-labels trust reference bench certify clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -155,6 +155,9 @@ frontier: $(READY)  ## measure how much accuracy each second of `best` buys, on 
 
 future-work: $(READY)  ## measure other clusterings, regularisations and networks than ours, on held-out training images (a day, resumes)
 	@$(COMMAND) future-work $${JOBS:+--jobs "$$JOBS"}
+
+peers: $(READY)  ## run other packages on the same labels, each in an environment of its own below outputs/peers (hours, resumes)
+	@$(COMMAND) peers $${JOBS:+--jobs "$$JOBS"}
 
 pools: $(READY)  ## measure time and memory of `best` on pools of 60,000, 250,000 and 1,000,000 images (an hour, resumes)
 	@$(COMMAND) pools

@@ -25,6 +25,7 @@ COMMANDS = {  # name: module and summary; a module is imported when its command 
     "label-errors": ("ssl_core.lab.studies.label_error_cells", "measure which wrong labels each method finds"),
     "frontier": ("ssl_core.lab.studies.frontier", "measure how much accuracy each second buys"),
     "future-work": ("ssl_core.lab.studies.variants", "measure other clusterings, regularisations and networks"),
+    "peers": ("ssl_core.lab.studies.peers", "run other packages on the same labels"),
     "pools": ("ssl_core.lab.studies.pools", "measure time and memory of pools of up to a million images"),
     "predict": ("ssl_core.lab.tools.predict", "classify images with a finished run"),
     "export-labels": ("ssl_core.lab.tools.label_studio", "write a folder's images and labels as tasks for Label Studio"),
