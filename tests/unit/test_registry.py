@@ -66,7 +66,7 @@ def test_a_study_is_added_in_one_file(added, results, shown):
 
 
 def test_an_unknown_study_is_named():
-    with pytest.raises(ValueError, match=r"^study='drows': must be one of ablation, calibration, .*draws"):
+    with pytest.raises(ValueError, match=r"^study='drows': must be one of ablation, architectures, calibration, .*draws"):
         registry.get("drows")
 
 

@@ -79,6 +79,8 @@ PEERS = {
     "Poisson learning": Peer("GraphLearning", "poisson", "", 60.0, transductive=True),
     "label spreading": Peer("scikit-learn", "scikit_learn", "label-spreading", 60.0),
     "self-training": Peer("scikit-learn", "scikit_learn", "self-training", 200.0),
+    "FixMatch (USB)": Peer("semilearn", "usb", "fixmatch", 300.0),
+    "FreeMatch (USB)": Peer("semilearn", "usb", "freematch", 300.0),
 }
 
 

@@ -20,7 +20,8 @@ from .study import Grid, Results, Study
 def studies() -> dict[str, Study]:
     """All studies by name, in alphabetical order."""
     modules = [import_module(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
-    return {module.STUDY.name: module.STUDY for module in modules if hasattr(module, "STUDY")}
+    found = [module.STUDY for module in modules if hasattr(module, "STUDY")]
+    return {study.name: study for study in sorted(found, key=lambda study: study.name)}
 
 
 def get(name: str) -> Study:
