@@ -312,6 +312,8 @@ def test_cells_are_kept_and_compared_with_the_recipe(measured, monkeypatch):
     assert shown["parameters"].tolist() == [f"{N_PARAMETERS:,}", "20,760"] and changes["current"].all()
     assert [axis.get_title("left") for axis in future_work.figure(changes).axes] == ["`supervised`, digits …"]
     assert future_work.changes("clusterings", ANY, measured).empty
+    alike = future_work.table(changes.assign(operations=1.0))
+    assert alike.columns.tolist() == shown.columns.tolist()[:3], "what is the same everywhere is not told"
     curves = future_work.corrupted(ANY, measured)
     assert set(curves["kind"]) == set(robustness.KINDS) and set(curves["strength"]) == {0, 1, 2, 3}
     assert len(future_work.curves(curves).axes) == len(robustness.KINDS)

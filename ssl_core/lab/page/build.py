@@ -15,7 +15,7 @@ from ..runs.notebook import FOLDER, RESULTS, Execution, parameter_names
 from ..runs.spec import AUTO, current_draw, side_of
 from . import html
 
-PAGES = ("results", "label_studies", "ablation")  # the notebooks that read a folder of results
+PAGES = ("results", "label_studies", "ablation", "future_work")  # the notebooks that read a folder of results
 
 
 def build(
@@ -42,9 +42,9 @@ def build(
     else:
         print(f"no run is in {outputs}: the page is of the table alone that is there")
     executed = outputs / notebook.name
-    parameters: dict[str, object] = {"outputs": str(outputs), "data": data, "draw": draw}
+    parameters: dict[str, object] = {"outputs": str(outputs), "data": data, "draw": draw, **asked}
     known = parameter_names(notebook)  # a page of studies has what they ask for
-    Execution(notebook, executed, {**parameters, **settings, **{name: asked[name] for name in asked if name in known}}).run()
+    Execution(notebook, executed, {name: parameters[name] for name in parameters if name in known} | dict(settings)).run()
     page = executed.with_suffix(".html")
     files.write_atomically(page, html.as_page(executed))
     print(f"{len(results)} run{'s' * (len(results) != 1)} in {outputs / 'results.csv'}; the page is {page}")
@@ -75,7 +75,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", default="", help="the side of its images in pixels, of runs for which one was asked for")
     parser.add_argument("--features", default="", help="features from elsewhere, as `sweep` was given them")
     parser.add_argument("--precision", default=AUTO, help="precision that was asked for: auto, float32 or bfloat16")
-    parser.add_argument("--notebook", default="results", help="the page's notebook: results, label_studies or ablation")
+    parser.add_argument(
+        "--notebook", default="results", help="the page's notebook: results, label_studies, ablation or future_work"
+    )
     parser.add_argument("--set", default="", help="parameters of the notebook: wage_per_hour=30 target_accuracy=0.995")
 
 

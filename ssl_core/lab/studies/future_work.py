@@ -20,7 +20,7 @@ from .style import new_figure, order, style
 from .unlabeled_gain import gain
 from .variants import RECIPES, SETS, TABLE, UNCHANGED, variants
 
-HEADS = ["data", "recipe", "variant", "n_labels"]
+CLUSTERED = "clusterings"  # the study whose variants find clusters without labels
 NOTHING = "No variant was measured; `make future-work` does that."
 NOTE = (
     "Points of accuracy gained over the recipe as it is, whose own accuracy is in its row: mean ± standard deviation (number of"
@@ -61,6 +61,8 @@ def changes(study: str, results: Results, measured: CellTable = TABLE) -> pd.Dat
     tables = []
     for (name, recipe), rows in frame[frame["study"].isin([study, UNCHANGED])].groupby(["data", "recipe"]):
         base = rows[rows["variant"] == UNCHANGED]
+        if not (rows["study"] == study).any():
+            continue
         for variant in [UNCHANGED, *variants(study)]:
             of_variant = rows[rows["variant"] == variant]
             if len(gained := _gained(base, of_variant, unchanged=variant == UNCHANGED)):
@@ -102,14 +104,11 @@ def table(changes: pd.DataFrame) -> pd.DataFrame:
     robust = [
         f"{100 * value:{'+' if is_change else ''}.2f}" for value, is_change in zip(groups["robust"].mean(), changed, strict=True)
     ]
-    return texts.assign(
-        **{
-            "robust": robust,
-            "time": groups["time"].mean().map("× {:.2f}".format),
-            "parameters": groups["parameters"].first().map("{:,.0f}".format),
-            "million operations": (groups["operations"].first() / 1e6).map("{:.1f}".format),
-        }
-    )
+    texts = texts.assign(robust=robust, time=groups["time"].mean().map("× {:.2f}".format))
+    if len(set(rows["operations"])) == 1:
+        return texts
+    size = {"parameters": groups["parameters"].first().map("{:,.0f}".format)}
+    return texts.assign(**size | {"million operations": (groups["operations"].first() / 1e6).map("{:.1f}".format)})
 
 
 def _places(names: tuple[str, ...]) -> dict[str, int]:
@@ -136,6 +135,7 @@ def figure(changes: pd.DataFrame) -> Figure:
         draw_changes(axis, full, sorted(gained["n_labels"].unique()))
         axis.set_yticks(range(len(names[base])), names[base])
         axis.set_ylim(len(names[base]) - 0.5, -0.5)
+        axis.margins(x=0.1)
         axis.set_title(f"`{base}`, {name} …", loc="left", fontsize=10)
     axes[0, 0].legend(fontsize=8)
     tested = words.tested(gained["n_test"]).replace("test", "held-out")
@@ -186,7 +186,8 @@ def study(name: str, question: str, reading: str) -> Study:
         reading=f"A mark to the right of zero means that the variant gains. {reading}",
         picture=f"{name}.png",
         sentences=sentences,
-        markers={name: page_table(summarize, table)},
+        markers={name: page_table(summarize, table)}
+        | ({"clusters found": page_table(summarize, clustered)} if name == CLUSTERED else {}),
         notebook="future_work",
     )
 
@@ -220,10 +221,11 @@ def curves(means: pd.DataFrame) -> Figure:
                 axis.plot(line["strength"], 100 * line["accuracy"], label=recipe, **style(recipe))
             axis.set_xticks(range(4))
         first = group.iloc[0]
-        axes[i, 0].set_ylabel(f"{first['data']}\nM = {first['n_labels']}", fontsize=9)
+        axes[i, 0].set_ylabel(f"{first['data']}, M = {first['n_labels']}\naccuracy (%)", fontsize=9)
     for axis, (kind, (_, strengths)) in zip(axes[0], KINDS.items(), strict=True):
         axis.set_title(f"{kind}\n{', '.join(f'{each:g}' for each in strengths)}", fontsize=9)
-    drawn.supxlabel("strength of the corruption (0: none); accuracy in %", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("strength (0: none)", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     drawn.legend(handles, labels, ncols=len(labels), loc="outside lower center", fontsize=9)
     return drawn

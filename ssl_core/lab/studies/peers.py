@@ -290,6 +290,7 @@ def _note(name: str, problem: str) -> None:
 
 # --- what is shown
 
+TICKS = (1, 3, 10, 30, 100, 300, 1000, 3000)  # seconds
 LOOKS = ("o", "P", "s", "^", "v", "D", "X", "<", ">", "*", "p", "h")  # a marker for each peer
 
 
@@ -325,6 +326,7 @@ def figure(cells: pd.DataFrame) -> Figure:
     cells = cells[cells["problem"] == ""]
     sets, sizes = [name for name in SETS if name in set(cells["data"])], sorted(cells["n_labels"].unique())
     drawn, axes = new_figure(3.2 * len(sizes) + 0.6, 2.8 * len(sets) + 0.9, len(sets), len(sizes), sharex=True, sharey="row")
+    ticks = [tick for tick in TICKS if 0.7 * cells["cpu"].min() < tick < 1.4 * cells["cpu"].max()]
     for (i, name), (j, n) in product(enumerate(sets), enumerate(sizes)):
         rows = cells[(cells["data"] == name) & (cells["n_labels"] == n)].groupby("peer")[["accuracy", "cpu"]].mean()
         for k, peer in enumerate(PEERS):
@@ -333,8 +335,12 @@ def figure(cells: pd.DataFrame) -> Figure:
                 axes[i, j].plot(rows.loc[peer, "cpu"], 100 * rows.loc[peer, "accuracy"], label=peer, **look)
         axes[i, j].set_title(f"{name}, M = {n}", fontsize=10)
         axes[i, j].set_xscale("log")
-    drawn.supxlabel("seconds of one core, from arrays to predictions", fontsize=10)
-    drawn.supylabel("test accuracy (%)", fontsize=10)
+        axes[i, j].set_xticks(ticks, map(str, ticks))
+        axes[i, j].minorticks_off()
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds of one core")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test accuracy (%)")
     handles = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     drawn.legend(handles.values(), handles.keys(), ncols=4, loc="outside lower center", fontsize=8)
     return drawn
