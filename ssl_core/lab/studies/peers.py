@@ -73,14 +73,16 @@ class Peer:
 
 
 PEERS = {
-    "ours, best": Peer("ssl_core", OURS, "best"),
-    "ours, quick": Peer("ssl_core", OURS, "quick", 150.0),
-    "ours, supervised": Peer("ssl_core", OURS, "supervised", 120.0),
-    "Poisson learning": Peer("GraphLearning", "poisson", "", 60.0, transductive=True),
-    "label spreading": Peer("scikit-learn", "scikit_learn", "label-spreading", 60.0),
-    "self-training": Peer("scikit-learn", "scikit_learn", "self-training", 200.0),
+    "best (ours)": Peer("ssl_core", OURS, "best"),
+    "quick (ours)": Peer("ssl_core", OURS, "quick", 150.0),
+    "supervised (ours)": Peer("ssl_core", OURS, "supervised", 120.0),
+    "Poisson learning (GraphLearning)": Peer("GraphLearning", "poisson", "", 60.0, transductive=True),
+    "label spreading (scikit-learn)": Peer("scikit-learn", "scikit_learn", "label-spreading", 60.0),
+    "self-training (scikit-learn)": Peer("scikit-learn", "scikit_learn", "self-training", 200.0),
     "FixMatch (USB)": Peer("semilearn", "usb", "fixmatch", 300.0),
     "FreeMatch (USB)": Peer("semilearn", "usb", "freematch", 300.0),
+    "FixMatch (LAMDA-SSL)": Peer("LAMDA-SSL", "lamda", "", 300.0),
+    "Poisson learning (ModSSC)": Peer("modssc", "modssc_vae", "", 900.0, transductive=True),
 }
 
 
