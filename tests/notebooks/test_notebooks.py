@@ -110,6 +110,13 @@ def test_results_of_a_table_alone(tmp_path):
     assert "No size was run" not in text + studies and "make label-studies trains them" not in studies
 
 
+def test_future_work_of_the_reference(outputs):
+    copy = execute(outputs, "future_work.ipynb", {})
+    text = copy.read_text()
+    assert "measurements are made by today's code" in text and text.count("image/png") >= 3
+    assert "No variant was measured" in text and "No other package was measured" not in text, "of other networks nothing yet"
+
+
 def test_ablation(outputs):
     """Beside the run of `supervised` from above, one with a loss more."""
     recipe = "supervised-plus-entropy"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from torch import nn
@@ -240,6 +240,7 @@ def test_residual_block_without_weights_is_the_report_network():
 # --- robustness
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(robustness.KINDS)), st.integers(1, 3), st.integers(1, 12))
 def test_corrupted_images_keep_shape_range_and_place(kind, strength, n):
     bytes_ = torch.randint(0, 256, (n, 1, 28, 28), generator=torch.Generator().manual_seed(n), dtype=torch.uint8)

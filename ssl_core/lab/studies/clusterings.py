@@ -9,9 +9,6 @@ from functools import lru_cache, partial
 
 import numpy as np
 import torch
-from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from ssl_core import graph, selection
@@ -35,26 +32,38 @@ def _features(neighbors: Neighbors) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _components(neighbors: Neighbors) -> np.ndarray:
+    from sklearn.decomposition import PCA  # imported late, as are the others: they cost a second
+
     return PCA(COMPONENTS, random_state=0).fit_transform(_features(neighbors))
 
 
 def k_means(neighbors: Neighbors, n: int) -> Tensor:
     """The cluster (N,) of each image by k-means of the features (Lloyd 1982), the best of ten starts."""
-    return torch.from_numpy(KMeans(n, n_init=10, random_state=0).fit_predict(_features(neighbors))).long()
+    return _k_means(_features(neighbors), n)
+
+
+def _k_means(rows: np.ndarray, n: int) -> Tensor:
+    from sklearn.cluster import KMeans
+
+    return torch.from_numpy(KMeans(n, n_init=10, random_state=0).fit_predict(rows)).long()
 
 
 def gaussian_mixture(neighbors: Neighbors, n: int) -> Tensor:
     """By a mixture of Gaussians with full covariances, of the features' principal components."""
+    from sklearn.mixture import GaussianMixture
+
     return torch.from_numpy(GaussianMixture(n, random_state=0, n_init=3).fit_predict(_components(neighbors))).long()
 
 
 def spectral(neighbors: Neighbors, n: int) -> Tensor:
     """By k-means in the space of the graph's leading eigenvectors (Ng, Jordan & Weiss 2001)."""
-    return torch.from_numpy(KMeans(n, n_init=10, random_state=0).fit_predict(embedding(neighbors))).long()
+    return _k_means(embedding(neighbors), n)
 
 
 def hdbscan(neighbors: Neighbors, _: int) -> Tensor:
     """By HDBSCAN (Campello, Moulavi & Sander 2013), which decides itself how many there are; −1 of noise."""
+    from sklearn.cluster import HDBSCAN
+
     rows = _components(neighbors)
     chosen = np.random.default_rng(0).choice(len(rows), min(SAMPLE, len(rows)), replace=False)
     found = HDBSCAN(min_cluster_size=SMALLEST, copy=True).fit_predict(rows[chosen])

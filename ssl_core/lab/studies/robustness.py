@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from math import ceil
 
 import torch
-import torchvision.transforms.v2.functional as tv
 from torch import Generator, Tensor
 
 from ssl_core.data import Pixels
@@ -20,6 +19,8 @@ N_IMAGES = 2000  # that are corrupted: the first of those to test with
 
 def _moved(x: Tensor, angle: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), scale: float = 1.0) -> Tensor:
     """Images moved by an affine map around their centre; black comes in at the border."""
+    import torchvision.transforms.v2.functional as tv  # imported late: it costs half a second
+
     return tv.affine(x, angle, list(shift), scale, [0.0, 0.0], interpolation=tv.InterpolationMode.BILINEAR, fill=[0.0])
 
 
@@ -52,6 +53,8 @@ def noisy(x: Tensor, deviation: float) -> Tensor:
 
 def blurred(x: Tensor, pixels: float) -> Tensor:
     """By a Gaussian of that standard deviation."""
+    import torchvision.transforms.v2.functional as tv
+
     return tv.gaussian_blur(x, [2 * ceil(3 * pixels) + 1] * 2, [pixels] * 2)
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_core import data, experiment, graph, recipes
 from ssl_core.clusters import compare
@@ -146,6 +145,8 @@ def train(variant: Variant, model: Net, task: Task, settings: Recipe, seed: int)
 
 def operations(model: Net, x: Tensor) -> int:
     """The floating-point operations that reading one image `x` (1, C, 28, 28) takes, a product and its sum being two."""
+    from torch.utils.flop_counter import FlopCounterMode  # imported late: few need it
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(x)
     model.train()
