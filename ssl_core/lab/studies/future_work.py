@@ -137,7 +137,8 @@ def figure(changes: pd.DataFrame) -> Figure:
         axis.set_ylim(len(names[base]) - 0.5, -0.5)
         axis.margins(x=0.1)
         axis.set_title(f"`{base}`, {name} …", loc="left", fontsize=10)
-    axes[0, 0].legend(fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=8)
     tested = words.tested(gained["n_test"]).replace("test", "held-out")
     drawn.supxlabel(f"points of accuracy gained on {tested} (bars: one standard deviation over seeds)", fontsize=10)
     return drawn
