@@ -81,7 +81,7 @@ PEERS = {
     "self-training (scikit-learn)": Peer("scikit-learn", "scikit_learn", "self-training", 200.0),
     "FixMatch (USB)": Peer("semilearn", "usb", "fixmatch", 300.0),
     "FreeMatch (USB)": Peer("semilearn", "usb", "freematch", 300.0),
-    "FixMatch (LAMDA-SSL)": Peer("LAMDA-SSL", "lamda", "", 300.0),
+    "FixMatch (LAMDA-SSL)": Peer("LAMDA-SSL", "lamda_ssl", "", 300.0),
     "Poisson learning (ModSSC)": Peer("modssc", "modssc_vae", "", 900.0, transductive=True),
 }
 
