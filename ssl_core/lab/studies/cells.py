@@ -114,6 +114,11 @@ class CellTable(Generic[C]):
             raise LabError(f"{self.path.name}: another process is measuring; it keeps what it finishes") from None
 
 
+def number(text: str) -> float:
+    """The number in a field of a table; NaN in an empty one."""
+    return float(text or "nan")
+
+
 def of_earlier_code(rows: pd.DataFrame) -> str:
     """A sentence if some of the `rows`, of CellTable.frame, are not current; else ''."""
     return "" if rows["current"].all() else "Some of these measurements are by earlier code."

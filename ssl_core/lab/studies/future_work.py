@@ -13,7 +13,7 @@ from ssl_core.datasets import describe
 
 from . import words
 from .ablation import draw_changes
-from .cells import CellTable, of_earlier_code
+from .cells import CellTable, number, of_earlier_code
 from .robustness import KINDS, N_IMAGES
 from .study import Results, Study, page_table
 from .style import new_figure, order, style
@@ -31,10 +31,6 @@ NOTE = (
 
 def cells(results: Results, measured: CellTable = TABLE) -> pd.DataFrame:
     """A row for each finished cell: `robust` is the mean accuracy on corrupted images. None without any finished run."""
-
-    def number(text: str) -> float:
-        return float(text or "nan")
-
     names = ("accuracy", "clusters", "ari", "nmi", "parameters", "operations", "training")
     frame = pd.DataFrame() if results.every.empty else measured.frame(**dict.fromkeys(names, number), corrupted=str)  # type: ignore[arg-type]
     if frame.empty:
@@ -56,8 +52,8 @@ def changes(study: str, results: Results, measured: CellTable = TABLE) -> pd.Dat
     factor of the seconds of training. Of the recipe as it is, they are its own accuracies.
     """
     frame = cells(results, measured)
-    if frame.empty or not (frame["study"] == study).any():
-        return pd.DataFrame()
+    if frame.empty:
+        return frame
     tables = []
     for (name, recipe), rows in frame[frame["study"].isin([study, UNCHANGED])].groupby(["data", "recipe"]):
         base = rows[rows["variant"] == UNCHANGED]

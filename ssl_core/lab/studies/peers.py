@@ -24,16 +24,16 @@ from typing import TextIO
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
-from ssl_core import data
-from ssl_core.data import Pixels
+from ssl_core import data, datasets
 from ssl_core.datasets.machine import lock
 
 from ..runs import files
 from ..runs.fingerprint import code_digest
 from . import words
-from .cells import CellTable, of_earlier_code
+from .cells import CellTable, number, of_earlier_code
 from .cells import configure as configure_cells
 from .study import Results, Study, page_table
 from .style import new_figure
@@ -184,15 +184,13 @@ def draw(cell: Cell) -> str:
 
 def write_task(cell: Cell, path: Path) -> np.ndarray:
     """Writes what a peer is given; returns the classes (T,) of the test images, which it is not given."""
-    images = data.load(cell.data, files.DATA)
-    assert isinstance(images.x, Pixels)  # of a set with a name
-    mean, std = images.x.mean[0], images.x.std[0]
-    test = ((images.x_test[:, 0] * std + mean) * 255).round().clamp(0, 255).byte()
-    split, x = data.split(images.y, cell.n_labels, cell.seed, draw(cell)), images.x.values[:, 0].numpy()
+    info, arrays = datasets.load(cell.data, files.DATA)
+    x, y, x_test = arrays["x"][:, 0], arrays["y"], arrays["x_test"][:, 0]
+    split = data.split(torch.from_numpy(y), cell.n_labels, cell.seed, draw(cell))
     labeled, unlabeled = split.labeled.numpy(), split.unlabeled.numpy()
-    known = {"x_labeled": x[labeled], "y_labeled": images.y.numpy()[labeled], "x_unlabeled": x[unlabeled], "x_test": test.numpy()}
-    np.savez(path, **known, n_classes=len(images.classes), seed=cell.seed)
-    return images.y_test.numpy()
+    known = {"x_labeled": x[labeled], "y_labeled": y[labeled], "x_unlabeled": x[unlabeled], "x_test": x_test}
+    np.savez(path, **known, n_classes=len(info.classes), seed=cell.seed)
+    return arrays["y_test"]
 
 
 def measure(cell: Cell) -> dict[str, object]:
@@ -298,10 +296,6 @@ LOOKS = ("o", "P", "s", "^", "v", "D", "X", "<", ">", "*", "p", "h")  # a marker
 
 def summarize(results: Results, measured: CellTable = TABLE) -> pd.DataFrame:
     """A row for each finished cell, also of those that failed. None without any finished run."""
-
-    def number(text: str) -> float:
-        return float(text or "nan")
-
     numbers = dict.fromkeys(("accuracy", "cpu", "memory"), number)
     return pd.DataFrame() if results.every.empty else measured.frame(**numbers, lines=int, problem=str)  # type: ignore[arg-type]
 
