@@ -30,7 +30,6 @@ from ssl_core.datasets import DataError, fetch, machine
 from ssl_core.lab.__main__ import main
 from ssl_core.lab.runs import executors, files, graph_cache, notebook, sweep, warm
 from ssl_core.lab.runs.spec import Run
-from ssl_core.lab.tools import bench
 from ssl_core.recipes import BEST
 
 V1_MOUNT = "33 31 0:30 {root} /sys/fs/cgroup/{name} rw,relatime shared:9 - cgroup cgroup rw,{controllers}\n"
@@ -448,7 +447,7 @@ def test_without_affinity_all_cores_count(tmp_path):
 def test_memory_of_processes_is_known_without_shares_of_pages(monkeypatch):
     """On macOS, psutil knows no `pss`."""
     process = SimpleNamespace(memory_full_info=lambda: SimpleNamespace(uss=5), children=lambda recursive: [])
-    assert bench.tree_memory(process) == 5
+    assert executors.tree_memory(process) == 5
 
 
 # --- GPUs

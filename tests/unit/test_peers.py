@@ -88,7 +88,9 @@ start = time.process_time()
 while time.process_time() - start < 1:
     pass
 np.save(sys.argv[2], np.full(len(task["x_test"]), int(sys.argv[3])))"""
+    held = np.ones(300_000_000)  # 2.4 GB of this process, which do not count
     found = answers(program(text, argument="7"))
+    del held
     assert float(found["accuracy"]) == pytest.approx(accuracy_score(images.y_test, [7] * 10_000), abs=1e-6)
     assert 1 <= float(found["cpu"]) < 15 and 0.8 < float(found["memory"]) < 2
 

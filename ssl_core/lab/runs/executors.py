@@ -176,3 +176,15 @@ def end_orphans(folder: Path) -> None:
                     with suppress(psutil.Error):
                         each.kill()
                         each.wait(10)
+
+
+def tree_memory(process: psutil.Process) -> int:
+    """Memory in bytes of a process and its descendants; pages that several of them share count once."""
+    total = 0
+    try:
+        for each in (process, *process.children(recursive=True)):
+            info = each.memory_full_info()
+            total += getattr(info, "pss", info.uss)  # macOS does not know the share of shared pages
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        pass  # one ended in the meantime
+    return total

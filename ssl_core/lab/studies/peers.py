@@ -24,6 +24,7 @@ from typing import TextIO
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from matplotlib.figure import Figure
 
@@ -31,6 +32,7 @@ from ssl_core import data, datasets
 from ssl_core.datasets.machine import lock
 
 from ..runs import files
+from ..runs.executors import tree_memory
 from ..runs.fingerprint import code_digest
 from . import words
 from .cells import CellTable, number, of_earlier_code
@@ -44,6 +46,7 @@ SETS = ("mnist", "fashion-mnist")
 SIZES = (50, 250, 1000, 10)  # labels
 SEEDS = (0, 1, 2)
 INSTALL_SECONDS, RUN_SECONDS = 1800, 3600  # at most
+LOOK_SECONDS = 0.2  # between two looks at the memory of a run
 OURS = "ours"
 
 
@@ -137,34 +140,38 @@ class Outcome:
 
 
 def run(command: Sequence[str], told: TextIO, limit: float) -> Outcome:
-    """Runs a command on one core, in a process group of its own that is ended after `limit` seconds; `told` takes its output."""
-    start = time.monotonic()
+    """Runs a command on one core, in a process group of its own that is ended after `limit` seconds; `told` takes its output.
+
+    Its memory is looked at several times a second: the peak that the system keeps begins with what this process takes.
+    """
+    start, memory = time.monotonic(), 0
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT, env=variables(), start_new_session=True
     )
     try:
+        tree = psutil.Process(process.pid)
         while True:
             done, status, usage = os.wait4(process.pid, os.WNOHANG)
             if done:
                 break
             if time.monotonic() - start > limit:
                 raise TimeoutError
-            time.sleep(0.05)
+            memory = max(memory, tree_memory(tree))
+            time.sleep(LOOK_SECONDS)
     except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         _, _, usage = os.wait4(process.pid, 0)
         if not isinstance(error, TimeoutError):
             raise
-        return Outcome(f"not finished after {limit:.0f} seconds", *_used(usage))
+        return Outcome(f"not finished after {limit:.0f} seconds", _cpu(usage), memory / 1e9)
     finally:
         process.returncode = 0  # it has been waited for
     code = os.waitstatus_to_exitcode(status)
-    return Outcome("" if code == 0 else f"ended with status {code}", *_used(usage))
+    return Outcome("" if code == 0 else f"ended with status {code}", _cpu(usage), memory / 1e9)
 
 
-def _used(usage: resource.struct_rusage) -> tuple[float, float]:
-    """Seconds of the processor, and GB of memory at most."""
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+def _cpu(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
 
 
 def variables() -> dict[str, str]:

@@ -37,6 +37,7 @@ from .. import LabError
 from ..page import reference
 from ..runs import files, graph_cache, notebook, records
 from ..runs.certify import code_of
+from ..runs.executors import tree_memory
 from ..runs.spec import Run
 from ..studies import speed
 
@@ -273,18 +274,6 @@ def measure_sweep(outputs: Path, arguments: list[str]) -> dict:
         "sweep": {"seconds": wall, "runs": len(seconds), "training_seconds": sum(seconds), "graph_seconds": sum(graphs)},
         "memory": peaks,
     }
-
-
-def tree_memory(process: psutil.Process) -> int:
-    """Memory in bytes of a process and its descendants; pages that several of them share count once."""
-    total = 0
-    try:
-        for each in (process, *process.children(recursive=True)):
-            info = each.memory_full_info()
-            total += getattr(info, "pss", info.uss)  # macOS does not know the share of shared pages
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        pass  # one ended in the meantime
-    return total
 
 
 def makespan(seconds: list[float], n_cores: int) -> float:
