@@ -6,6 +6,7 @@ Dawid & Skene 1979, with one rater, and in Patrini et al. 2017. How sharp the sc
 which the labels are most probable. The labels that are probably wrong then count less, and all is done once more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ ALPHA = 0.99  # of label spreading, for few labels; at 0.999, as candidates are 
 FOLDS = 10  # of the labels of each class: none is scored by itself, or by the others of its fold
 ROUNDS = 3
 SHARPNESS = 2.0 ** np.arange(-1, 5.5, 0.5)  # powers of the scores that are tried
+ODD = (0.0, 0.05, 0.1, 0.2, 0.4)  # shares of odd images that are tried, for the interval
 WRONG = np.array([1e-4, *np.geomspace(0.003, 0.7, 25)])  # fractions of wrong labels that are tried
 UNREACHED = 0.5  # of a class's share of the label mass of the median image: as much speaks for each class in any case
 PSEUDO_LABELS = 50  # of each class that are wrong as often as all labels together: what one class alone says is damped
@@ -101,15 +103,15 @@ def check(
             believed = torch.eye(n_classes)
             return LabelCheck(labeled, believed[y_l], y_l, torch.from_numpy(checked), believed, 0.0, 0.0, 0.0)
         if turn == 0:
-            at_first, sharpness = scores, _sharpness(scores[checked], y[checked], np.ones((checked.sum(), 1))).item()
+            at_first, sharpness = scores, _sharpness(scores[checked], y[checked], np.ones((checked.sum(), 1)))[0].item()
         model = _Model(sharpness, _confusion(_prior(scores[checked], sharpness), y[checked]))
         p = model.posterior(scores, y)
         wrong = np.where(checked, 1 - p[np.arange(len(y)), y], 0)
         weights = np.where(wrong < 0.98, 1 - wrong, 0).astype(np.float32)
-    low, high = _interval(at_first[checked], scores[checked], y[checked])
-    confusion = torch.from_numpy(model.confusion).float()
+    n_wrong, (low, high) = float(wrong.sum()), _interval(at_first[checked], scores[checked], y[checked])
+    interval, confusion = (min(low, n_wrong), max(high, n_wrong)), torch.from_numpy(model.confusion).float()
     told, agreement = torch.from_numpy(checked), _kappa(at_first[checked].argmax(axis=1), y[checked], n_classes)
-    return LabelCheck(labeled, torch.from_numpy(p).float(), y_l, told, confusion, float(wrong.sum()), low, high, agreement)
+    return LabelCheck(labeled, torch.from_numpy(p).float(), y_l, told, confusion, n_wrong, *interval, agreement)
 
 
 class _Spreading:
@@ -176,37 +178,46 @@ class _Spreading:
 
 @dataclass(frozen=True)
 class _Model:
-    """How labels are given: the power of the scores that makes them probabilities, and the confusion (C, C) of classes."""
+    """How labels are given: what makes probabilities of the scores, see `_prior`, and the confusion (C, C) of classes."""
 
     sharpness: float
     confusion: np.ndarray
+    odd: float = 0.0
 
     def posterior(self, scores: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The probability (M, C) of each class, from the scores (M, C) and the labels `y` (M,)."""
-        joint = _prior(scores, self.sharpness) * self.confusion[:, y].T
+        joint = _prior(scores, self.sharpness, self.odd) * self.confusion[:, y].T
         return joint / joint.sum(axis=1, keepdims=True).clip(1e-300)
 
 
-def _sharpness(scores: np.ndarray, y: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _sharpness(
+    scores: np.ndarray, y: np.ndarray, times: np.ndarray, odd: Sequence[float] = (0.0,)
+) -> tuple[np.ndarray, np.ndarray]:
     """That under which labels `y` (M,) with these scores (M, C) are most probable if all classes are confused alike.
 
     One for each resample (R,): each label counts as often in it as `times` (M, R) says. A graph that does not tell two classes
-    apart makes scores less sharp, and does not pass for a confusion of labels.
+    apart makes scores less sharp, and does not pass for a confusion of labels. Second, the best of the shares `odd` for each.
     """
     others, rows = max(scores.shape[1] - 1, 1), np.arange(len(y))
 
-    def evidence(sharpness: float) -> np.ndarray:
-        right = _prior(scores, sharpness)[rows, y]
+    def evidence(sharpness: float, share: float) -> np.ndarray:
+        right = _prior(scores, sharpness, share)[rows, y]
         return (np.log(np.outer(1 - WRONG, right) + np.outer(WRONG / others, 1 - right)) @ times).max(axis=0)
 
-    return SHARPNESS[np.argmax([evidence(sharpness) for sharpness in SHARPNESS], axis=0)]
+    tried = [(sharpness, share) for sharpness in SHARPNESS for share in odd]
+    best = np.argmax([evidence(*each) for each in tried], axis=0)
+    return tuple(np.array(tried)[best].T)
 
 
-def _prior(scores: np.ndarray, sharpness: float) -> np.ndarray:
-    """The probability (M, C) of each class by the scores (M, C) of the other labels alone."""
+def _prior(scores: np.ndarray, sharpness: float, odd: float = 0.0) -> np.ndarray:
+    """The probability (M, C) of each class by the scores (M, C) of the other labels alone.
+
+    Of the share `odd` of the images, whose nearest ones are of another class, the scores tell less: a power of a fourth.
+    """
     logarithm = sharpness * np.log(scores + UNREACHED / scores.shape[1])
     p = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
-    return p / p.sum(axis=1, keepdims=True)
+    p = p / p.sum(axis=1, keepdims=True)
+    return (1 - odd) * p + odd * _prior(scores, sharpness / 4) if odd else p
 
 
 def _confusion(prior: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -244,14 +255,15 @@ def _interval(at_first: np.ndarray, scores: np.ndarray, y: np.ndarray) -> tuple[
     """How many of the labels `y` (M,) are wrong in nine of ten resamples of them.
 
     Each resample decides how sharp the scores are, half of them by those of the first round, how labels go wrong, and which are.
+    It decides, too, how many images are odd: a label of theirs that the scores put second may be right.
     """
     random, rows, counts = np.random.default_rng(0), np.arange(len(y)), []
     draws = random.integers(0, len(y), (RESAMPLES, len(y)))
     times = np.stack([np.bincount(draw, minlength=len(y)) for draw in draws], axis=1).astype(np.float64)
     half = RESAMPLES // 2
-    found = [*_sharpness(at_first, y, times[:, :half]), *_sharpness(scores, y, times[:, half:])]
-    for draw, sharpness in zip(draws, found, strict=True):
-        model = _Model(sharpness, _confusion(_prior(scores[draw], sharpness), y[draw]))
+    first, last = _sharpness(at_first, y, times[:, :half], ODD), _sharpness(scores, y, times[:, half:], ODD)
+    for draw, (sharpness, odd) in zip(draws, np.hstack([first, last]).T, strict=True):
+        model = _Model(sharpness, _confusion(_prior(scores[draw], sharpness, odd), y[draw]), odd)
         counts.append((random.random(len(y)) < 1 - model.posterior(scores, y)[rows, y]).sum())
     low, high = np.quantile(counts, [0.05, 0.95])
     return float(low), float(high)

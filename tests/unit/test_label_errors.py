@@ -164,6 +164,18 @@ def test_interval_holds_the_number_of_wrong_labels(digits, similar, n, slack, dr
     assert inside >= least
 
 
+@pytest.mark.slow
+def test_interval_knows_of_odd_images_where_the_graph_is_poor(images):
+    """By pixels, 600 digits are a poor graph. An interval that takes odd images for wrong labels holds the number in 17 of 30."""
+    x, y, labeled, inside = images.x[:600].flatten(1), images.y[:600], torch.arange(400), 0
+    poor = Neighbors(*neighbors(x, 10), x)
+    for seed in range(30):
+        y_l = data.corrupt_labels(y[labeled], 0.05 * (seed % 5), seed, 10)
+        check = label_errors.check(poor, labeled, y_l, 10)
+        inside += bool(check.low <= (y_l != y[labeled]).sum() <= check.high)
+    assert inside >= 21
+
+
 def test_best_leaves_suspects_out_of_training(digits, similar):
     recipe = replace(recipes.BEST, check_labels=True)
     labeling = Labeling(300, seed=1, label_noise=0.2)
