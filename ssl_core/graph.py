@@ -73,7 +73,8 @@ def build(
 ) -> Neighbors:
     """The graph of images `x` (N, C, side, side), made on their device: a pure function of the arguments.
 
-    One thread makes it; where an index finds the neighbours, as many as PyTorch has ask it, on the processor.
+    One thread makes it, of images of more than 28 pixels two: the number follows from the images, for it changes the last digits.
+    Where an index finds the neighbours, as many as PyTorch has ask it, on the processor.
 
     `tell` is called with an event now and then: `{"stage": "graph", "step": 100, "steps": 1500, "loss": …, "seconds": …}`.
     """
@@ -86,7 +87,7 @@ def build(
             seconds = time.perf_counter() - start
             tell({"stage": "graph", "step": step, "steps": pretraining.steps, "loss": loss.item(), "seconds": seconds})
 
-    with threads(1):
+    with threads(1 if x.shape[-1] <= SIDE else 2):
         encoder = pretrain(x, pretraining, on_step)
         tell({"stage": "search", "seconds": time.perf_counter() - start})
         features = encoder.features(x)

@@ -18,8 +18,8 @@ from PIL import Image
 
 from ssl_core.datasets import DataError, folder, walk
 
-SLOW = int(os.environ.get("FUZZ", "10000"))
-MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # ten thousand trees take four minutes there
+SLOW = int(os.environ.get("FUZZ", "2500"))
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # 2,500 trees take a minute there
 FOLDERS = ("a", "b", "0", "1", "1.0", "cat", "Cat", "caf\u00e9", "cafe\u0301", "labeled", "unlabeled", "test", "train", "val")
 FOLDERS += (
     "labelled",

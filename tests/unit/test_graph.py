@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from ssl_core import data, graph, progress
+from ssl_core.device import threads
 from ssl_core.graph import Neighbors
 from ssl_core.lab.runs import graph_cache
 from ssl_core.recipes import BEST
@@ -92,6 +93,21 @@ def test_many_images_have_an_index(digits, monkeypatch):
     monkeypatch.setattr(graph, "MANY", 1000)
     with pytest.raises(ValueError, match=r"^1000 images or more: must have usearch to find neighbours: pip install usearch$"):
         graph.build(digits.x, few)
+
+
+@pytest.mark.parametrize("side", [28, 48])
+def test_threads_of_the_process_change_no_bit_of_a_graph(side, monkeypatch):
+    """Large images take two threads, whatever the process has: as many on a machine of one core."""
+    original, used = graph.pretrain, []
+    monkeypatch.setattr(graph, "pretrain", lambda *given: used.append(torch.get_num_threads()) or original(*given))
+    x, found = numbers(0, 64, 1, side, side), []
+    for n in (1, 2, 3):
+        with threads(n):
+            found.append(graph.build(x, replace(SETTINGS, gradients=0.5)))
+            assert torch.get_num_threads() == n
+    assert used == [1 if side == 28 else 2] * 3
+    for other in found[1:]:
+        assert torch.equal(found[0].features, other.features) and torch.equal(found[0].index, other.index)
 
 
 def two_moons(n=200):
