@@ -5,12 +5,11 @@ The graph of `best` is made by the report's network for all of them: what differ
 
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_core.datasets import SIDE
-from ssl_core.model import N_HIDDEN, PRECISIONS, Net, max_pool
+from ssl_core.model import N_HIDDEN, PRECISIONS, Net
 
 from .future_work import study
 from .variants import RECIPES, Variant
@@ -42,14 +41,11 @@ class Deep(Net):
         self.block = nn.ModuleList([nn.Conv2d(64, 64, 3, padding=1) for _ in range(2)])
         self.linear1, self.linear2 = linear  # after the block: Muon is told the last layer by its place
 
-    def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.relu(max_pool(self.conv1(x)))
-        x = F.relu(max_pool(self.conv2(x)))
-        x = F.relu(self.conv3(x))
+    def _convolutions(self, x: Tensor) -> Tensor:
+        x = super()._convolutions(x)
         one, two = self.block
         inner = two(F.relu(one(x)))
-        features = F.relu(x + inner if self.residual else inner).flatten(1)
-        return self.linear2(F.relu(self.linear1(features))), features
+        return F.relu(x + inner if self.residual else inner)
 
 
 class Perceptron(Net):
@@ -61,10 +57,6 @@ class Perceptron(Net):
         sizes = (channels * SIDE**2, *LADDER)
         self.hidden = nn.ModuleList([nn.Linear(*pair) for pair in pairwise(sizes)])
         self.linear2 = nn.Linear(sizes[-1], n_classes)
-
-    @property
-    def device(self) -> torch.device:
-        return self.linear2.weight.device
 
     def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.flatten(1)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_core.data import Task
-from ssl_core.model import Net, max_pool
+from ssl_core.model import Net
 from ssl_core.recipes import PLUS, STRONG, WEAK, Recipe
 from ssl_core.train import Batch, Training
 
@@ -118,11 +118,8 @@ class WithModes(Training):
 class Dropout(Net):
     """The report's network with half of the hidden layer's outputs set to zero in training (Srivastava et al. 2014)."""
 
-    def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.relu(max_pool(self.conv1(x)))
-        x = F.relu(max_pool(self.conv2(x)))
-        features = F.relu(self.conv3(x)).flatten(1)
-        return self.linear2(F.dropout(F.relu(self.linear1(features)), 0.5, self.training)), features
+    def _hidden(self, features: Tensor) -> Tensor:
+        return F.dropout(super()._hidden(features), 0.5, self.training)
 
 
 class Normalized(Net):
@@ -130,14 +127,9 @@ class Normalized(Net):
 
     def __init__(self, norm: Callable[[int], nn.Module], n_classes: int, channels: int):
         super().__init__(n_classes, channels)
-        self.norms = nn.ModuleList([norm(32), norm(64), norm(64)])
-
-    def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second, third = self.norms
-        x = F.relu(max_pool(first(self.conv1(x))))
-        x = F.relu(max_pool(second(self.conv2(x))))
-        features = F.relu(third(self.conv3(x))).flatten(1)
-        return self.linear2(F.relu(self.linear1(features))), features
+        for name in ("conv1", "conv2", "conv3"):
+            convolution = getattr(self, name)
+            setattr(self, name, nn.Sequential(convolution, norm(convolution.out_channels)))
 
 
 def batch_norm(n_classes: int, channels: int) -> Net:

@@ -10,7 +10,7 @@ import ast
 import inspect
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
 from itertools import product
@@ -24,7 +24,7 @@ from ssl_core import data, experiment, graph, recipes
 from ssl_core.clusters import compare
 from ssl_core.data import Pixels, Task
 from ssl_core.graph import Neighbors
-from ssl_core.model import Net, init_net
+from ssl_core.model import Net
 from ssl_core.recipes import Recipe
 from ssl_core.train import Training, evaluate
 
@@ -103,7 +103,7 @@ def measure(cell: Cell) -> dict[str, object]:
     if variant.candidates and near and task.split:
         scores = variant.candidates(near, task, len(images.classes))
         candidates = graph.candidates(scores, settings.graph_margin)[task.split.unlabeled]
-        task = Task(**vars(task) | {"candidates": candidates, "class_prior": graph.class_prior(scores)})
+        task = replace(task, candidates=candidates, class_prior=graph.class_prior(scores))
     model = untrained(variant, cell.seed, len(images.classes), images.x.shape[1])
     costs = {"parameters": sum(p.numel() for p in model.parameters()), "operations": operations(model, images.x[:1])}
     trained, seconds = train(variant, model, task, settings, cell.seed)
@@ -123,8 +123,6 @@ def bytes_held_out(name: str) -> Pixels:
 
 def untrained(variant: Variant, seed: int, n_classes: int, channels: int) -> Net:
     """The network of a variant, a pure function of `seed`."""
-    if variant.network is Net:
-        return init_net(seed, n_classes, channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return variant.network(n_classes, channels).to(memory_format=torch.channels_last)
