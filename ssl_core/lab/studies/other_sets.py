@@ -16,7 +16,7 @@ GRID = (
     Grid("1000 250 100 50 10", RECIPE, "3 4", data="fashion-mnist", draw=BALANCED),
     Grid("250 50 10", BOTH, FIVE, data="animals", draw=BALANCED),
     Grid("46", BOTH, FIVE, data="kana", draw=BALANCED),
-    Grid("230", BASELINE, FIVE, data="kana", draw=BALANCED),
+    Grid("1150 230", BASELINE, FIVE, data="kana", draw=BALANCED),
     Grid("1150 230", RECIPE, SEEDS, data="kana", draw=BALANCED),
     Grid("50 10 2", BOTH, FIVE, data="solar-cells", draw=BALANCED),
     Grid("0", RECIPE, SEEDS, data="fashion-mnist"),
