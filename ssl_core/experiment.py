@@ -86,7 +86,7 @@ def prepare(
         unlabeled = parts.unlabeled[:0] if check.graph_misleads else parts.unlabeled
     y_l = y[parts.labeled]
     if neighbors and recipe.pretraining and not (check and check.graph_misleads):
-        alpha = recipe.alpha_for(n, n_classes)
+        alpha = recipe.graph_alpha_for(n, n_classes)
         scores = graph.spread(neighbors, parts.labeled, y_l, n_classes, uniform_prior=recipe.uniform_prior, alpha=alpha)
         candidates = graph.candidates(scores, recipe.graph_margin)[parts.unlabeled]
         prior = graph.class_prior(scores)

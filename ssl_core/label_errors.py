@@ -8,6 +8,7 @@ which the labels are most probable. The labels that are probably wrong then coun
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def check(
             believed = torch.eye(n_classes)
             return LabelCheck(labeled, believed[y_l], y_l, torch.from_numpy(checked), believed, 0.0, 0.0, 0.0)
         if turn == 0:
-            at_first, sharpness = scores, _sharpness(scores[checked], y[checked], np.ones((checked.sum(), 1)))[0].item()
+            at_first, ((sharpness, _),) = scores, _sharpness(scores[checked], y[checked], np.ones((checked.sum(), 1)))
         model = _Model(sharpness, _confusion(_prior(scores[checked], sharpness), y[checked]))
         p = model.posterior(scores, y)
         wrong = np.where(checked, 1 - p[np.arange(len(y)), y], 0)
@@ -124,7 +125,7 @@ class _Spreading:
         n_classes: int,
         *,
         uniform_prior: bool,
-        alpha: float = ALPHA,
+        alpha: float,
     ):
         self.system = graph.system(neighbors, alpha).astype(np.float32).tocsr()
         spectrum = leading(neighbors)
@@ -190,13 +191,11 @@ class _Model:
         return joint / joint.sum(axis=1, keepdims=True).clip(1e-300)
 
 
-def _sharpness(
-    scores: np.ndarray, y: np.ndarray, times: np.ndarray, odd: Sequence[float] = (0.0,)
-) -> tuple[np.ndarray, np.ndarray]:
-    """That under which labels `y` (M,) with these scores (M, C) are most probable if all classes are confused alike.
+def _sharpness(scores: np.ndarray, y: np.ndarray, times: np.ndarray, odd: Sequence[float] = (0.0,)) -> np.ndarray:
+    """The sharpness, and the share of `odd` images, under which labels `y` (M,) with these scores (M, C) are most probable.
 
-    One for each resample (R,): each label counts as often in it as `times` (M, R) says. A graph that does not tell two classes
-    apart makes scores less sharp, and does not pass for a confusion of labels. Second, the best of the shares `odd` for each.
+    A row for each resample (R, 2): each label counts as often in it as `times` (M, R) says. All classes are confused alike: a
+    graph that does not tell two classes apart makes scores less sharp, and does not pass for a confusion of labels.
     """
     others, rows = max(scores.shape[1] - 1, 1), np.arange(len(y))
 
@@ -204,9 +203,8 @@ def _sharpness(
         right = _prior(scores, sharpness, share)[rows, y]
         return (np.log(np.outer(1 - WRONG, right) + np.outer(WRONG / others, 1 - right)) @ times).max(axis=0)
 
-    tried = [(sharpness, share) for sharpness in SHARPNESS for share in odd]
-    best = np.argmax([evidence(*each) for each in tried], axis=0)
-    return tuple(np.array(tried)[best].T)
+    tried = list(product(SHARPNESS, odd))
+    return np.array(tried)[np.argmax([evidence(*each) for each in tried], axis=0)]
 
 
 def _prior(scores: np.ndarray, sharpness: float, odd: float = 0.0) -> np.ndarray:
@@ -262,7 +260,7 @@ def _interval(at_first: np.ndarray, scores: np.ndarray, y: np.ndarray) -> tuple[
     times = np.stack([np.bincount(draw, minlength=len(y)) for draw in draws], axis=1).astype(np.float64)
     half = RESAMPLES // 2
     first, last = _sharpness(at_first, y, times[:, :half], ODD), _sharpness(scores, y, times[:, half:], ODD)
-    for draw, (sharpness, odd) in zip(draws, np.hstack([first, last]).T, strict=True):
+    for draw, (sharpness, odd) in zip(draws, np.concatenate([first, last]), strict=True):
         model = _Model(sharpness, _confusion(_prior(scores[draw], sharpness, odd), y[draw]), odd)
         counts.append((random.random(len(y)) < 1 - model.posterior(scores, y)[rows, y]).sum())
     low, high = np.quantile(counts, [0.05, 0.95])

@@ -192,11 +192,11 @@ class Recipe:
 
     def for_labels(self, n_labels: int, n_classes: int) -> "Recipe":
         """This recipe as it is for `n_labels` of `n_classes`: also a network that is trained without a fold of them gets this."""
-        graph, check = self.alpha_for(n_labels, n_classes), self.check_alpha_for(n_labels, n_classes)
+        graph, check = self.graph_alpha_for(n_labels, n_classes), self.check_alpha_for(n_labels, n_classes)
         exact = replace(self, graph_alpha=(graph, graph), check_alpha=(check, check))
         return replace(exact, epochs=self.epochs_for(n_labels), epochs_at={})
 
-    def alpha_for(self, n_labels: int, n_classes: int) -> float:
+    def graph_alpha_for(self, n_labels: int, n_classes: int) -> float:
         """The α of label spreading: 1 − α is proportional to the number of labels a class has, as the nearest of them is near."""
         return _alpha(self.graph_alpha, SPREAD * n_labels / max(1, n_classes))
 

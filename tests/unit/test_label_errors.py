@@ -70,7 +70,7 @@ def test_scores_are_those_of_spreading_from_the_other_folds(blobs):
     similar, y = blobs
     labeled = torch.arange(0, 200, 4)
     y_l = y[labeled].numpy()
-    spreading = label_errors._Spreading(similar, (labeled.numpy(), y_l), 3, uniform_prior=True)
+    spreading = label_errors._Spreading(similar, (labeled.numpy(), y_l), 3, uniform_prior=True, alpha=label_errors.ALPHA)
     scores, checked = spreading.scores(np.ones(len(y_l), np.float32))
     assert checked.all()
     matrix = graph.system(similar, label_errors.ALPHA).tocsc()

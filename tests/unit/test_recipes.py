@@ -105,7 +105,7 @@ def test_ablation_changes_one_recipe_and_says_what():
 @given(n_labels=st.integers(0, 60_000), n_classes=st.integers(0, 100))
 def test_labels_spread_as_far_as_one_has_to(n_labels, n_classes):
     near, far = BEST.graph_alpha
-    alpha = BEST.alpha_for(n_labels, n_classes)
+    alpha = BEST.graph_alpha_for(n_labels, n_classes)
     assert near <= alpha <= far
     if n_labels <= n_classes:
         assert alpha == far
@@ -114,7 +114,7 @@ def test_labels_spread_as_far_as_one_has_to(n_labels, n_classes):
     exact, checked = BEST.for_labels(n_labels, n_classes), BEST.check_alpha_for(n_labels, n_classes)
     assert BEST.check_alpha[0] <= checked <= BEST.check_alpha[1] <= alpha
     assert exact.check_alpha_for(n_labels, n_classes) == exact.check_alpha_for(10 * n_labels, n_classes) == checked
-    assert exact.alpha_for(n_labels, n_classes) == exact.alpha_for(10 * n_labels, n_classes) == alpha
+    assert exact.graph_alpha_for(n_labels, n_classes) == exact.graph_alpha_for(10 * n_labels, n_classes) == alpha
     assert exact.for_labels(n_labels, n_classes) == exact
 
 
