@@ -77,6 +77,7 @@ help:  ## this list
 	@echo "    FEATURES=$$FEATURES (instead of our own: torchvision:mobilenet_v2, a file .onnx, or a table .npy, .csv, .parquet)"
 	@echo "    PRECISION=$$PRECISION (float32, bfloat16, or auto: the faster one here)"
 	@echo "    DATA=$$DATA (or a folder of images: DATA=path/to/it) SIDE=$${SIDE:-as it fits the images} DRAW=$$DRAW OUTPUTS=$$OUTPUTS JOBS=$${JOBS:-number of cores} DEVICE=$$DEVICE"
+	@echo "    SCHEDULER=$${SCHEDULER:-none} (the address of a Dask scheduler whose workers do the runs)"
 
 setup: $(READY)  ## make .venv and fetch MNIST; TORCH=cpu takes PyTorch's smaller build without CUDA
 
@@ -144,10 +145,10 @@ ablation: $(READY)  ## measure what each ingredient of the recipes is worth: out
 label-studies: $(READY)  ## measure label noise, selection of labels, cross-validation: outputs/label_studies.html (2 hours)
 	@$(SWEEP) --study draws label_noise cross_validation --outputs "$$OUTPUTS"
 
-label-strategies: $(READY)  ## measure selections of labels against the field's (pip install '.[study]'; 30 hours on two cores, resumes)
+label-strategies: $(READY)  ## measure selections of labels against the field's (.venv/bin/pip install '.[study]'; 30 hours on two cores, resumes)
 	@$(COMMAND) label-strategies $${JOBS:+--jobs "$$JOBS"}
 
-label-errors: $(READY)  ## measure which wrong labels ours and others' methods find (pip install '.[study]'; days on two cores, resumes)
+label-errors: $(READY)  ## measure which wrong labels ours and others' methods find (.venv/bin/pip install '.[study]'; days on two cores, resumes)
 	@$(COMMAND) label-errors $${JOBS:+--jobs "$$JOBS"}
 
 frontier: $(READY)  ## measure how much accuracy each second of `best` buys, on held-out training images (an hour, resumes)
@@ -176,8 +177,8 @@ bench: $(READY)  ## measure speed, beside what the machine can do and the versio
 certify: $(READY)  ## keep runs finished by the code of SINCE=commit, if no probe shows a changed number
 	@$(COMMAND) certify --since "$$SINCE"
 
-clean:  ## remove .venv, caches and fetched data; results are kept
-	rm -rf $(VENV) data/MNIST data/FashionMNIST data/animals data/solar-cells data/kana data/graphs data/features data/folders .pytest_cache .ruff_cache .hypothesis *.egg-info
+clean:  ## remove .venv, caches, fetched data and the environments of other packages; results are kept
+	rm -rf $(VENV) data/MNIST data/FashionMNIST data/animals data/solar-cells data/kana data/graphs data/features data/folders .pytest_cache .ruff_cache .mypy_cache .hypothesis outputs/peers *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp says that the virtual environment is complete; without it, or if its Python is gone, one is made from scratch.

@@ -22,10 +22,10 @@ def _former(results: pd.DataFrame) -> str:
     """How many rows are of versions before today's graph; "" if none is."""
     runs = results[list(records.PARAMETERS)].to_dict("records")
     n = sum(not records.is_current(run, digest) for run, digest in zip(runs, results["fingerprint"], strict=True))
-    before = (
-        "are of earlier versions: before labels spread less far where a class has many; most also before `best` distorted images "
-        "less, varied their contrast, and trusted closer candidates and its teacher earlier; some also before histograms of "
-        "gradients joined the graph's features, before `best` checked its labels, or, unless their labels were drawn at random, "
-        "before the seed alone ordered the images"
-    )
-    return f"{n} of the {len(results)} runs {before}." if n else ""
+    before = """are of earlier versions of the code. They lack:
+
+- all of them: that labels spread less far where a class has many;
+- most: that `best` distorts images less, varies their contrast, and trusts closer candidates, and its teacher earlier;
+- some: histograms of gradients in the graph's features; the check of labels; that the seed alone orders the images, unless
+  labels are drawn at random."""
+    return f"{n} of the {len(results)} runs {before}" if n else ""
