@@ -12,6 +12,11 @@ MOST_CLASSES = 1000  # of a folder of images
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "class-balanced", "typical")
 LARGER = range(32, 97)  # pixels, the sides of images beside SIDE that there are networks for
+WORDS: Mapping[object, str] = {  # for the types of fields
+    int: "a whole number",
+    float: "a finite number",
+    tuple[float, float]: "(low, high), two finite numbers",
+}
 
 
 class Dataclass(Protocol):
@@ -28,14 +33,16 @@ def require(condition: bool, owner: object, parameter: str, allowed: str) -> Non
 
 def check_types(owner: Dataclass) -> None:
     """Raises ValueError, naming the field, unless each field of a dataclass is of its declared type; numbers must be finite."""
-    words: dict[object, str] = {int: "a whole number", float: "a finite number"}
-    words[tuple[float, float]] = "(low, high), two finite numbers"
     for each in fields(owner):
-        allowed = words.get(each.type, getattr(each.type, "__name__", str(each.type)))
-        require(_is_a(getattr(owner, each.name), each.type), owner, each.name, allowed)
+        if not _is_a(getattr(owner, each.name), each.type):
+            require(False, owner, each.name, WORDS.get(each.type, getattr(each.type, "__name__", str(each.type))))
 
 
 def _is_a(value: object, kind: object) -> bool:
+    if kind in (int, float):  # the frequent kinds come first: a table of runs makes thousands of recipes
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and isfinite(value)
+    if isinstance(kind, type):
+        return isinstance(value, kind)
     kinds = get_args(kind)
     if isinstance(kind, UnionType):
         return any(_is_a(value, one) for one in kinds)
@@ -43,9 +50,7 @@ def _is_a(value: object, kind: object) -> bool:
         return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_is_a, value, kinds))
     if get_origin(kind) is Mapping:
         return isinstance(value, Mapping) and all(_is_a(k, kinds[0]) and _is_a(v, kinds[1]) for k, v in value.items())
-    if kind in (int, float):
-        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool) and isfinite(value)
-    return isinstance(kind, type) and isinstance(value, kind)
+    return False
 
 
 def check_draw(draw: object) -> None:

@@ -114,9 +114,8 @@ class Run:
     @property
     def pretraining(self) -> Pretraining | None:
         """The pretraining of the graph that the run needs, for its recipe or for the draw `typical`; None if it needs none."""
-        if self.settings.pretraining or self.draw != "typical":
-            return self.settings.pretraining
-        return self.followed(recipes.BEST).pretraining
+        pretraining = self.settings.pretraining
+        return self.followed(recipes.BEST).pretraining if self.draw == "typical" and not pretraining else pretraining
 
 
 def adapted(recipe: Recipe, info: DataSetInfo, *, side: int = 0, precision: str = AUTO) -> Recipe:
