@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from .clusters import embedding
 from .datasets.checks import check_n_labels
-from .graph import Neighbors
+from .graph import Neighbors, balanced
 
 REFERENCE = 6000  # images, at most, that are to be stood for: a random half of all, another for another seed
 CANDIDATES = 3000  # images, at most, of which the next one is the best
+SOFTNESS = (0.2, 0.02)  # of `even_clusters`, first and last: the difference of cosines at which a share is less by a factor of e
 FEW = 20  # labels, at most, that are to find the clusters, of which the embedding knows no more; later ones cover the images
 
 
@@ -50,20 +52,25 @@ def of_images(neighbors: Neighbors) -> Space:
     return Space(rows.numpy(), lambda cosine: np.exp(2 * (cosine - 1)), similarity=0, gain=4)
 
 
-def typical(neighbors: Neighbors, n: int, seed: int, labeled: Tensor | None = None) -> Selection:
+def typical(neighbors: Neighbors, n: int, seed: int, labeled: Tensor | None = None, *, even: bool = False) -> Selection:
     """The `n` images that together stand best for all others, selected without labels: see `cover`.
 
     Up to FEW, without any before them, these are the seeds of a k-means clustering of the embedding, and the most typical image
-    of each cluster is selected, the largest cluster first (as TypiClust, Hacohen et al. 2022). Images in `labeled` (indices)
-    count as selected, and are not selected again. Raises ValueError if `n` is not a whole number from 1 to the number of images
-    left.
+    of each cluster is selected, the largest cluster first (as TypiClust, Hacohen et al. 2022). If there are known to be `n`
+    classes, equally frequent, clusters can be `even`, too: see `even_clusters`; their image is also near the center. Images in
+    `labeled` (indices) count as selected, and are not selected again. Raises ValueError if `n` is not a whole number from 1 to
+    the number of images left.
     """
     before = np.empty(0, np.int64) if labeled is None else labeled.numpy()
     check_n_labels(n, len(neighbors.index) - len(before))
     typicality = typicality_of(neighbors)
     first = before[:0] if len(before) else cover(neighbors, min(n, FEW), seed, before, FEW)
     if len(first) > 1:
-        first = _medoids(embedding(neighbors), typicality, first)  # fewer, if many images are the same
+        rows = embedding(neighbors)
+        with threadpool_limits(1):  # the same for any number of threads
+            as_even = even and n <= FEW
+            cluster, fit = even_clusters(rows, first, seed) if as_even else (_clusters(rows, first), np.ones(len(rows)))
+        first = _medoids(cluster, fit * typicality)  # fewer, if many images are the same
     rest = cover(neighbors, n - len(first), seed, np.concatenate([before, first]), FEW)
     chosen = np.concatenate([first, rest])
     return Selection(torch.from_numpy(chosen), stands_for(neighbors, chosen, before), torch.from_numpy(typicality[chosen]))
@@ -153,13 +160,35 @@ def _candidates(neighbors: Neighbors, typicality: np.ndarray, before: np.ndarray
             yield group[start : start + CANDIDATES]
 
 
-def _medoids(space: np.ndarray, typicality: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The most typical image of each cluster of a k-means clustering that begins at the images `seeds`, the largest first."""
-    from sklearn.cluster import KMeans  # imported late: it costs a second, and most runs do not need it
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # the same for any number of threads
-        cluster = KMeans(len(seeds), init=space[seeds], n_init=1).fit_predict(space)
-    members = [np.flatnonzero(cluster == c) for c in range(len(seeds))]
+def _medoids(cluster: np.ndarray, worth: np.ndarray) -> np.ndarray:
+    """The image of each `cluster` (N,) that is worth most (N,), the largest cluster first."""
+    members = [np.flatnonzero(cluster == c) for c in range(cluster.max() + 1)]
     members = sorted((each for each in members if len(each)), key=len, reverse=True)
-    return np.array([each[typicality[each].argmax()] for each in members], dtype=np.int64)
+    return np.array([each[worth[each].argmax()] for each in members], dtype=np.int64)
+
+
+def _clusters(rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The clusters (N,) of `rows` (N, D) by k-means that begins at the rows `seeds` (K,)."""
+    from sklearn.cluster import KMeans  # imported late: it costs a second, and most runs do not need it
+
+    return KMeans(len(seeds), init=rows[seeds], n_init=1).fit_predict(rows)
+
+
+def even_clusters(rows: np.ndarray, seeds: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters (N,) of about the same size of `rows` (N, D), of length one, and the cosine (N,) of each row to its center.
+
+    k-means that begins at the rows `seeds` (K,), in which each row belongs in part to every center, and all centers get as much:
+    entropic optimal transport (Cuturi 2013), as in SwAV (Caron et al. 2020). At first cosines matter little, then more and more
+    (deterministic annealing, Rose 1998): so the seeds decide less. The centers are those of REFERENCE random rows.
+    """
+
+    def shares(part: np.ndarray, centers: np.ndarray, softness: float) -> np.ndarray:
+        cosine = part @ centers.T
+        return balanced(np.exp((cosine - cosine.max(axis=1, keepdims=True)) / softness), uniform_prior=True)
+
+    centers, sample = rows[seeds], rows[np.random.default_rng([seed, 7]).permutation(len(rows))[:REFERENCE]]
+    for softness in (*np.geomspace(*SOFTNESS, 30).tolist(), *[SOFTNESS[1]] * 10):
+        centers = shares(sample, centers, softness).T @ sample
+        centers /= np.linalg.norm(centers, axis=1, keepdims=True).clip(1e-12)
+    cluster = shares(rows, centers, SOFTNESS[1]).argmax(axis=1)
+    return cluster, (rows * centers[cluster]).sum(axis=1)

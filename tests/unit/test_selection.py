@@ -1,6 +1,6 @@
 """Selection without labels, and the clusters of the graph: against independent oracles, and what must hold for any graph."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import laplacian
 from sklearn.metrics import adjusted_rand_score
 
@@ -104,6 +105,53 @@ def test_a_handful_of_images_can_all_be_selected(n):
 def test_more_images_than_are_left_are_refused():
     with pytest.raises(ValueError, match=r"^n_labels=16: must be a whole number from 1 to 15"):
         selection.typical(neighbors(numbers(0, 20, 4), 3), 16, 0, torch.arange(5))
+
+
+def split_class(seed):
+    """480 directions (N, 12) of four classes, 120 of each: one in three islands, one alone, and two that almost touch."""
+    random, axes = np.random.default_rng(seed), np.eye(12)
+    islands = [axes[0] + 1.2 * axes[4 + i] for i in range(3)]
+    middles = [*islands, axes[1], axes[2] + 0.2 * axes[8], axes[2] - 0.2 * axes[8]]
+    sizes, y = [40] * 3 + [120] * 3, [0] * 3 + [1, 2, 3]
+    rows = np.repeat(middles, sizes, axis=0) + 0.05 * random.standard_normal((480, 12))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), np.repeat(y, sizes)
+
+
+def test_even_clusters_are_classes_of_which_one_has_islands():
+    """From almost wherever they begin, in four of six groups of images. k-means often takes islands for clusters."""
+    found = []
+    for seed, begun_in in enumerate(combinations([0, 40, 80, 130, 250, 370], 4)):
+        rows, y = split_class(seed)
+        cluster, fit = selection.even_clusters(rows, np.array(begun_in), seed)
+        assert fit.shape == (480,) and 0.7 < fit.min() <= fit.max() < 1.0001
+        found.append([adjusted_rand_score(y, each) > 0.95 for each in (cluster, selection._clusters(rows, np.array(begun_in)))])
+    even, plain = np.sum(found, axis=0).tolist()
+    assert even >= 12 and plain <= 8, f"found from {even} and {plain} of 15 starts"
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 99), n=st.integers(1, 6), d=st.integers(2, 8))
+def test_even_clusters_are_almost_the_best_of_their_size(seed, n, d):
+    """Against the exact assignment of equally many rows to each of the same centers (the Hungarian method), of any rows."""
+    rows = np.random.default_rng(seed).standard_normal((60 * n, d)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cluster, fit = selection.even_clusters(rows, np.arange(n), seed)
+    sizes = np.bincount(cluster, minlength=n)
+    assert sizes.min() >= 40 and sizes.max() <= 80
+    # The center of a cluster is the direction from which the fit of its rows follows.
+    centers = np.stack([np.linalg.lstsq(rows[cluster == c], fit[cluster == c], rcond=None)[0] for c in range(n)])
+    cosine = (rows @ centers.T).repeat(60, axis=1)
+    best = cosine[linear_sum_assignment(-cosine)].mean()
+    assert fit.mean() >= best - 0.02
+
+
+def test_even_clusters_are_asked_for_by_name(ten_groups):
+    """Of as many classes as labels: of ten equally large groups both find one image each; more labels than FEW ask for no clusters."""
+    images, similar, _ = ten_groups
+    for even in (False, True):
+        assert images.y[selection.typical(similar, 10, 0, even=even).index].unique().tolist() == list(range(10))
+    one, two = (selection.typical(similar, 30, 0, even=even).index for even in (False, True))
+    assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("n", [300, 1600])  # computed densely, and by Lanczos' method
