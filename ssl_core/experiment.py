@@ -70,7 +70,8 @@ def prepare(
         n = n_classes = n_clusters = labeling.n_clusters or n_classes or clusters.estimate(neighbors).value
         draw = "typical"
     if neighbors and draw == "typical" and typical is None:
-        typical = selection.typical(neighbors, n, seed).index
+        even = recipe.uniform_prior and n == (len(images.classes) or n)
+        typical = selection.typical(neighbors, n, seed, even=even).index
     if n_clusters:
         y = torch.full_like(y, -1)
         y[typical] = torch.arange(n_clusters)

@@ -59,7 +59,7 @@ def suggest(
     before = labeled if passed is None else torch.cat([labeled, passed])
     check_n_labels(n, len(neighbors.index) - len(before))
     if not len(labeled):
-        selection = typical(neighbors, n, seed, before)
+        selection = typical(neighbors, n, seed, before, even=uniform_prior and n == n_classes)
         nothing = torch.zeros(n, n_classes)
         empty = nothing, nothing.sum(dim=1), nothing.sum(dim=0)
         return Suggestion(selection.index, selection.stands_for, selection.typicality, *empty)

@@ -118,7 +118,9 @@ def test_run_is_its_parts_one_after_the_other(digits):
 def test_without_labels_clusters_are_the_classes(digits, neighbors):
     task = experiment.prepare(digits, Labeling(0, 3), BEST, neighbors)
     by_number = task.y_l.argsort()
-    assert torch.equal(task.split.labeled[by_number], selection.typical(neighbors, 10, 3).index) and task.n_clusters == 10
+    assert (
+        torch.equal(task.split.labeled[by_number], selection.typical(neighbors, 10, 3, even=True).index) and task.n_clusters == 10
+    )
     assert task.y_l[by_number].tolist() == list(range(10)) and len(task.x_u) == len(digits.x) - 10
     blind = replace(digits, y=torch.full_like(digits.y, -1), classes=())
     again = experiment.prepare(blind, Labeling(0, 3, n_clusters=10), BEST, neighbors)

@@ -25,6 +25,9 @@ def blobs():
 def test_without_labels_it_is_the_selection_that_covers(similar):
     suggestion = next_label.suggest(similar, NOTHING, NOTHING, 10, 0, seed=0)
     assert torch.equal(suggestion.index, selection.typical(similar, 10, 0).index) and suggestion.scores.shape == (10, 0)
+    for n, uniform in ((10, True), (10, False), (12, True)):  # of ten classes: one image each, if they are equally frequent
+        one_each = next_label.suggest(similar, NOTHING, NOTHING, n, 10, seed=0, uniform_prior=uniform).index
+        assert torch.equal(one_each, selection.typical(similar, n, 0, even=uniform and n == 10).index)
 
 
 def test_next_image_lies_in_the_group_without_a_label(blobs):

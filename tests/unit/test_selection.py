@@ -146,7 +146,7 @@ def test_even_clusters_are_almost_the_best_of_their_size(seed, n, d):
 
 
 def test_even_clusters_are_asked_for_by_name(ten_groups):
-    """Of as many classes as labels: of ten equally large groups both find one image each; more labels than FEW ask for no clusters."""
+    """Of ten equal groups both kinds find one image each; more labels than FEW ask for no clusters."""
     images, similar, _ = ten_groups
     for even in (False, True):
         assert images.y[selection.typical(similar, 10, 0, even=even).index].unique().tolist() == list(range(10))

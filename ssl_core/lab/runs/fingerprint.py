@@ -63,6 +63,9 @@ def fingerprint(
         parts.append(non_default(pretraining))
     if run.draw == "typical" or not run.n_labels:
         parts.append(code_digest(SELECTION_CODE))
+        classes = len(run.info.classes)
+        if settings.uniform_prior and (run.n_labels or run.n_clusters or classes) == classes <= selection.FEW:
+            parts.append("even clusters")  # as later versions find; see experiment.prepare
     if run.draw == "typical" and run.n_labels > selection.FEW:
         parts.append("covers images")  # as later versions select after the first few
     if settings.check_labels and run.n_labels:

@@ -76,7 +76,7 @@ def hdbscan(neighbors: Neighbors, _: int) -> Tensor:
 
 def spread(neighbors: Neighbors, n: int) -> Tensor:
     """By label spreading from `n` typical images: what `best` does without labels."""
-    typical = selection.typical(neighbors, n, 0).index
+    typical = selection.typical(neighbors, n, 0, even=True).index  # SETS have equally frequent classes
     return graph.spread(neighbors, typical, torch.arange(n), n).argmax(dim=1)
 
 

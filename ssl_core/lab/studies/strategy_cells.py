@@ -98,7 +98,7 @@ def own_rounds(strategy: str, images: Images, neighbors: Neighbors, seed: int, *
     for size in SIZES:
         n, y_l = size - len(before), images.y[before]
         if strategy == "typical":
-            new = selection.typical(neighbors, n, seed, before).index
+            new = selection.typical(neighbors, n, seed, before, even=uniform_prior and n == len(images.classes)).index
         else:
             new = suggest(neighbors, before, y_l, n, len(images.classes), seed, uniform_prior=uniform_prior).index
         before = torch.cat([before, new])
