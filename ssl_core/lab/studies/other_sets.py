@@ -12,12 +12,9 @@ BALANCED = "class-balanced"
 RECIPE, BASELINE = "best", "supervised"
 BOTH, SEEDS, FIVE = f"{BASELINE} {RECIPE}", "0 1 2", "0 1 2 3 4"
 GRID = (
-    Grid("1000 250 100 50 10", BOTH, SEEDS, data="fashion-mnist", draw=BALANCED),
-    Grid("1000 250 100 50 10", RECIPE, "3 4", data="fashion-mnist", draw=BALANCED),
+    Grid("1000 250 100 50 10", BOTH, FIVE, data="fashion-mnist", draw=BALANCED),
     Grid("250 50 10", BOTH, FIVE, data="animals", draw=BALANCED),
-    Grid("46", BOTH, FIVE, data="kana", draw=BALANCED),
-    Grid("1150 230", BASELINE, FIVE, data="kana", draw=BALANCED),
-    Grid("1150 230", RECIPE, SEEDS, data="kana", draw=BALANCED),
+    Grid("1150 230 46", BOTH, FIVE, data="kana", draw=BALANCED),
     Grid("50 10 2", BOTH, FIVE, data="solar-cells", draw=BALANCED),
     Grid("0", RECIPE, SEEDS, data="fashion-mnist"),
     Grid("0", RECIPE, SEEDS, data="animals"),
