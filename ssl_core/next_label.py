@@ -53,8 +53,8 @@ def suggest(
     They are those that selection.typical selects, but an image counts by how unsure its class is: 1 minus the margin between the
     two best classes of label spreading, and of `p` (N, C), the probabilities of a trained network, where given. Images, instead
     of clusters, are covered as soon as there are PER_CLASS labels for each class seen: then few classes are unseen. Images in
-    `passed` have no label and are not selected either. Without any label it is selection.typical. Raises ValueError if `n` is
-    not a whole number from 1 to the number of images left.
+    `passed` have no label and are not selected either. Without any label it is selection.typical, `even` if there are `n`
+    classes and a `uniform_prior`. Raises ValueError if `n` is not a whole number from 1 to the number of images left.
     """
     before = labeled if passed is None else torch.cat([labeled, passed])
     check_n_labels(n, len(neighbors.index) - len(before))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from math import isfinite
 from types import UnionType
 from typing import Any, ClassVar, Protocol, get_args, get_origin
@@ -12,11 +13,6 @@ MOST_CLASSES = 1000  # of a folder of images
 FOLDS = 5  # of a cross-validation
 DRAWS = ("random", "class-balanced", "typical")
 LARGER = range(32, 97)  # pixels, the sides of images beside SIDE that there are networks for
-WORDS: Mapping[object, str] = {  # for the types of fields
-    int: "a whole number",
-    float: "a finite number",
-    tuple[float, float]: "(low, high), two finite numbers",
-}
 
 
 class Dataclass(Protocol):
@@ -34,8 +30,15 @@ def require(condition: bool, owner: object, parameter: str, allowed: str) -> Non
 def check_types(owner: Dataclass) -> None:
     """Raises ValueError, naming the field, unless each field of a dataclass is of its declared type; numbers must be finite."""
     for each in fields(owner):
-        if not _is_a(getattr(owner, each.name), each.type):
-            require(False, owner, each.name, WORDS.get(each.type, getattr(each.type, "__name__", str(each.type))))
+        require(_is_a(getattr(owner, each.name), each.type), owner, each.name, _in_words(each.type))  # type: ignore[arg-type]  # types are hashable
+
+
+@cache
+def _in_words(kind: object) -> str:
+    """What a field of that type must be."""
+    words: dict[object, str] = {int: "a whole number", float: "a finite number"}
+    words[tuple[float, float]] = "(low, high), two finite numbers"
+    return words.get(kind, getattr(kind, "__name__", str(kind)))
 
 
 def _is_a(value: object, kind: object) -> bool:
